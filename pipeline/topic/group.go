@@ -1,0 +1,122 @@
+package topic
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"time"
+
+	"github.com/segmentio/kafka-go"
+)
+
+// Group is membership in a consumer group.
+type Group struct {
+	client *Client
+	group  *kafka.ConsumerGroup
+}
+
+// Generation is one assignment of the group's partitions. Its identity goes into every commit, so that a member that was
+// thrown out cannot move offsets any more (rule L1).
+type Generation struct {
+	Group       string
+	ID          int32
+	Member      string
+	Assignments map[string][]int // topic -> partitions that are ours
+
+	inner *kafka.Generation
+}
+
+// Join enters a consumer group for the topics. The topics must exist.
+func (c *Client) Join(group string, topics []string) (*Group, error) {
+	dialer := &kafka.Dialer{ClientID: c.cfg.ClientID, Timeout: 5 * time.Second, TLS: c.cfg.TLS, SASLMechanism: c.mechanism}
+	g, err := kafka.NewConsumerGroup(kafka.ConsumerGroupConfig{
+		ID: group, Brokers: c.cfg.Addresses, Dialer: dialer, Topics: topics,
+		HeartbeatInterval: c.cfg.SessionTimeout / 5, SessionTimeout: c.cfg.SessionTimeout, RebalanceTimeout: c.cfg.SessionTimeout,
+		JoinGroupBackoff: 500 * time.Millisecond, WatchPartitionChanges: true, PartitionWatchInterval: 5 * time.Second,
+		Timeout:     15 * time.Second,
+		ErrorLogger: errorLogger{c.cfg.Logger.With("group", group)},
+	})
+	if err != nil {
+		return nil, fmt.Errorf("join group %s: %w", group, err)
+	}
+	return &Group{client: c, group: g}, nil
+}
+
+type errorLogger struct{ log *slog.Logger }
+
+func (l errorLogger) Printf(format string, args ...any) {
+	l.log.Debug("consumer group", "message", strings.TrimSpace(fmt.Sprintf(format, args...)))
+}
+
+// Next waits for the next generation. Whoever was started under the one before must have ended.
+func (g *Group) Next(ctx context.Context) (*Generation, error) {
+	gen, err := g.group.Next(ctx)
+	if err != nil {
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
+		return nil, Classify(fmt.Errorf("wait for partitions of the group: %w", err))
+	}
+	out := &Generation{Group: gen.GroupID, ID: gen.ID, Member: gen.MemberID, Assignments: map[string][]int{}, inner: gen}
+	for topic, list := range gen.Assignments {
+		for _, a := range list {
+			out.Assignments[topic] = append(out.Assignments[topic], a.ID)
+		}
+	}
+	return out, nil
+}
+
+// Start runs fn until the generation ends; its context is cancelled then. When fn returns, the generation ends: the member
+// joins again.
+func (g *Generation) Start(fn func(ctx context.Context)) { g.inner.Start(fn) }
+
+// Close leaves the group, so that others need not wait for a session timeout.
+func (g *Group) Close() error { return g.group.Close() }
+
+// ErrFenced says that the generation is past: others own the partitions now.
+var ErrFenced = errors.New("the group has moved on: this member's generation is past")
+
+// Commit stores offset and metadata for the partition under the generation. ErrFenced means that it was refused; any other
+// error leaves open whether it was stored (rule L8).
+func (c *Client) Commit(ctx context.Context, g *Generation, topic string, partition int, offset int64, metadata string) error {
+	resp, err := c.kafka.OffsetCommit(ctx, &kafka.OffsetCommitRequest{
+		GroupID: g.Group, GenerationID: int(g.ID), MemberID: g.Member,
+		Topics: map[string][]kafka.OffsetCommit{topic: {{Partition: partition, Offset: offset, Metadata: metadata}}},
+	})
+	if err == nil {
+		for _, p := range resp.Topics[topic] {
+			if p.Partition == partition {
+				err = p.Error
+			}
+		}
+	}
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, kafka.IllegalGeneration), errors.Is(err, kafka.UnknownMemberId), errors.Is(err, kafka.RebalanceInProgress):
+		return fmt.Errorf("commit %s/%d at %d: %w (%w)", topic, partition, offset, ErrFenced, err)
+	}
+	return Classify(fmt.Errorf("commit %s/%d at %d: %w", topic, partition, offset, err))
+}
+
+// Committed returns the group's offset and metadata for the partition; ok is false when there is none.
+func (c *Client) Committed(ctx context.Context, group, topic string, partition int) (offset int64, metadata string, ok bool, err error) {
+	resp, err := c.kafka.OffsetFetch(ctx, &kafka.OffsetFetchRequest{GroupID: group, Topics: map[string][]int{topic: {partition}}})
+	if err == nil {
+		err = resp.Error
+	}
+	if err != nil {
+		return 0, "", false, Classify(fmt.Errorf("read the committed offset of %s/%d: %w", topic, partition, err))
+	}
+	for _, p := range resp.Topics[topic] {
+		if p.Partition == partition {
+			if p.Error != nil {
+				return 0, "", false, Classify(fmt.Errorf("read the committed offset of %s/%d: %w", topic, partition, p.Error))
+			}
+			return p.CommittedOffset, p.Metadata, p.CommittedOffset >= 0, nil
+		}
+	}
+	return 0, "", false, nil
+}
