@@ -23,10 +23,10 @@ type Index struct {
 	name   string
 
 	mu         sync.Mutex
-	read       int64                             // offset up to which the topic is read
+	read       int64                       // offset up to which the topic is read
 	entries    map[logID]map[string]*entry // shard key -> newest entry
-	partitions map[string]int                    // topic \x1f shard key -> partition
-	columns    map[string]string                 // source \x1f stream -> columns
+	partitions map[string]int              // topic \x1f shard key -> partition
+	columns    map[string]string           // source \x1f stream -> columns
 }
 
 // logID names one life of a partition's log.

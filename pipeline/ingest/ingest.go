@@ -1,0 +1,538 @@
+// Package ingest brings source data into Kafka: it reads a source's shards from their cursors, prepares each batch (projection,
+// rules on personal fields, masking) and writes it to the shard's partition, with the cursor in the same record.
+//
+// Use: make an Ingester, run Serve in a goroutine of its own for as long as the process may write, and call Ingest for each
+// pass over a source, from any goroutine. Ingest returns when all that the source had has been written, or when it cannot go on.
+package ingest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"hash/fnv"
+	"log/slog"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/apache/arrow/go/v17/arrow"
+	"github.com/apache/arrow/go/v17/arrow/memory"
+	"github.com/cenkalti/backoff/v5"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/headwater-data/headwater/connectors"
+	"github.com/headwater-data/headwater/internal/fault"
+	"github.com/headwater-data/headwater/pipeline/message"
+	"github.com/headwater-data/headwater/pipeline/topic"
+)
+
+// Config is what an Ingester needs.
+type Config struct {
+	Client      *topic.Client
+	Index       *Index
+	Group       string   // consumer group that decides who may write which partition (W1)
+	Topics      []string // all raw topics of the project
+	Checkpoints Checkpoints
+	Allocator   memory.Allocator
+	Logger      *slog.Logger
+	Writer      string // who we are, for people
+	Parallel    int    // shards read at a time; defaults to 2
+	// Progress is told what has been read and written, as it happens. It may be nil; it must not block.
+	Progress func(source string, read, written int64)
+}
+
+// Preparer makes a source batch fit to leave the process: only named columns, personal fields checked and masked. Rejects are
+// rows that broke a rule on a personal field. The caller releases the record. *transform.Mapping is one.
+type Preparer interface {
+	Ingress(ctx context.Context, rec arrow.Record) (kept arrow.Record, rejects []connectors.Reject, err error)
+}
+
+// Job is one pass over one source.
+type Job struct {
+	Source   string
+	Topic    string
+	Run      string
+	Reader   connectors.Source
+	Streams  map[string]Preparer // by stream name; a stream that is not here is not read
+	Personal map[string]bool     // streams with personal fields: the raw bytes of unreadable rows stay here
+	Tries    int                 // of a transient error before the shard is given up until the next pass; defaults to 5
+}
+
+// Result says what a pass did.
+type Result struct {
+	Shards    int
+	Read      int64 // rows read, rejects included
+	Written   int64 // rows in written batches, rejects included
+	Rejected  int64
+	Batches   int64
+	Bytes     int64
+	Elsewhere int              // shards whose partition another process holds
+	Changes   []string         // how streams' columns changed since they were last read
+	Counted   map[string]int64 // shard -> the source's own count, where it can count
+	Ends      map[End]int64    // offset after the newest record that this pass wrote
+}
+
+// End names a partition.
+type End struct {
+	Topic     string
+	Partition int
+}
+
+// Ingester holds partitions and writes them.
+type Ingester struct {
+	cfg Config
+
+	mu      sync.Mutex
+	held    map[End]*holding
+	current context.Context // of the generation that held belongs to
+	changed chan struct{}   // closed when held changes
+}
+
+type holding struct {
+	*Partition
+	once  sync.Mutex
+	ready bool
+}
+
+// New makes an Ingester.
+func New(cfg Config) *Ingester {
+	if cfg.Parallel == 0 {
+		cfg.Parallel = 2
+	}
+	return &Ingester{cfg: cfg, changed: make(chan struct{})}
+}
+
+// Serve keeps membership in the ingest group until ctx ends, then enters what is not indexed and leaves the group.
+func (i *Ingester) Serve(ctx context.Context) error {
+	group, err := i.cfg.Client.Join(i.cfg.Group, i.cfg.Topics)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err := group.Close(); err != nil {
+			i.cfg.Logger.Warn("leaving the ingest group", "error", err)
+		}
+	}()
+	for {
+		gen, err := group.Next(ctx)
+		if ctx.Err() != nil {
+			return nil
+		}
+		if err != nil {
+			if !fault.IsTransient(err) {
+				return err
+			}
+			i.cfg.Logger.Warn("waiting for the broker's consumer groups", "group", i.cfg.Group, "error", err)
+			continue
+		}
+		ended := make(chan struct{})
+		gen.Start(func(gctx context.Context) {
+			defer close(ended)
+			life, stop := context.WithCancel(ctx)
+			defer stop()
+			i.hold(life, gen)
+			select {
+			case <-gctx.Done():
+			case <-ctx.Done():
+				i.release()
+			}
+			i.hold(nil, nil)
+		})
+		select {
+		case <-ended:
+		case <-ctx.Done():
+			<-ended
+			return nil
+		}
+	}
+}
+
+// releaseTimeout bounds the last writing of the index on the way out.
+const releaseTimeout = 5 * time.Second
+
+func (i *Ingester) release() {
+	i.mu.Lock()
+	held := slices.Collect(maps.Values(i.held))
+	i.mu.Unlock()
+	ctx, stop := context.WithTimeout(context.Background(), releaseTimeout)
+	defer stop()
+	for _, h := range held {
+		if err := h.Release(ctx); err != nil {
+			i.cfg.Logger.Warn("the index could not be written; a later writer reads more of the log", "topic", h.topic, "partition", h.partition, "error", err)
+		}
+	}
+}
+
+func (i *Ingester) hold(ctx context.Context, gen *topic.Generation) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.held, i.current = nil, ctx
+	if gen != nil {
+		i.held = map[End]*holding{}
+		for name, partitions := range gen.Assignments {
+			for _, p := range partitions {
+				i.held[End{name, p}] = &holding{Partition: &Partition{
+					client: i.cfg.Client, index: i.cfg.Index, checkpoints: i.cfg.Checkpoints, topic: name, partition: p,
+					writer: i.cfg.Writer, log: i.cfg.Logger, indexed: time.Now(),
+				}}
+			}
+		}
+	}
+	close(i.changed)
+	i.changed = make(chan struct{})
+}
+
+// partition waits until the group has assigned partitions and returns the one asked for, claimed and recovered, with the
+// context of the generation. It returns nil when another process holds it.
+func (i *Ingester) partition(ctx context.Context, end End) (*Partition, context.Context, error) {
+	for {
+		i.mu.Lock()
+		h, current, changed := i.held[end], i.current, i.changed
+		i.mu.Unlock()
+		if current != nil && current.Err() == nil {
+			if h == nil {
+				return nil, nil, nil
+			}
+			return i.takeOver(ctx, h, current)
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return nil, nil, ctx.Err()
+		}
+	}
+}
+
+func (i *Ingester) takeOver(ctx context.Context, h *holding, generation context.Context) (*Partition, context.Context, error) {
+	h.once.Lock()
+	defer h.once.Unlock()
+	if !h.ready {
+		if err := h.TakeOver(ctx); err != nil {
+			return nil, nil, err
+		}
+		h.ready = true
+	}
+	return h.Partition, generation, nil
+}
+
+// reclaim makes the next user of the partition claim it again.
+func (i *Ingester) reclaim(end End) {
+	i.mu.Lock()
+	h := i.held[end]
+	i.mu.Unlock()
+	if h != nil {
+		h.once.Lock()
+		h.ready = false
+		h.once.Unlock()
+	}
+}
+
+// Ingest reads everything that the source has beyond its cursors and returns when it is written. A shard that fails does not
+// stop the others; their errors are joined.
+func (i *Ingester) Ingest(ctx context.Context, job Job) (Result, error) {
+	if job.Tries == 0 {
+		job.Tries = 5
+	}
+	pass := &pass{Ingester: i, job: job, result: Result{Ends: map[End]int64{}, Counted: map[string]int64{}}}
+	streams, err := job.Reader.Streams(ctx)
+	if err != nil {
+		return pass.result, fmt.Errorf("source %s: list streams: %w", job.Source, err)
+	}
+	if err := i.cfg.Index.Refresh(ctx); err != nil {
+		return pass.result, err
+	}
+	partitions, err := i.cfg.Client.Partitions(ctx, job.Topic)
+	if err != nil {
+		return pass.result, err
+	}
+	var errs []error
+	var g errgroup.Group
+	g.SetLimit(i.cfg.Parallel)
+	for _, s := range streams {
+		prepare, ok := job.Streams[s.Name]
+		if !ok {
+			continue
+		}
+		shards := []connectors.Stream{s}
+		if sharder, ok := job.Reader.(connectors.Sharder); ok {
+			if shards, err = sharder.Shards(ctx, s.Name); err != nil {
+				pass.fail(&errs, fmt.Errorf("source %s: list shards of %s: %w", job.Source, s.Name, err))
+				continue
+			}
+		}
+		for _, shard := range shards {
+			g.Go(func() error {
+				if err := pass.shard(ctx, shard, prepare, partitions); err != nil {
+					pass.fail(&errs, fmt.Errorf("source %s: %s: %w", job.Source, shard, err))
+				}
+				return nil
+			})
+		}
+	}
+	if err := g.Wait(); err != nil {
+		return pass.result, err
+	}
+	return pass.result, errors.Join(errs...)
+}
+
+type pass struct {
+	*Ingester
+	job     Job
+	mu      sync.Mutex
+	result  Result
+	changed map[string]bool
+}
+
+func (p *pass) fail(errs *[]error, err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	*errs = append(*errs, err)
+}
+
+func (p *pass) shard(ctx context.Context, s connectors.Stream, prepare Preparer, partitions int) error {
+	key := ShardKey(p.job.Source, s.Name, s.Shard)
+	h := fnv.New32a()
+	h.Write([]byte(key))
+	number, err := p.cfg.Index.Partition(ctx, p.job.Topic, key, int(h.Sum32()%uint32(partitions)))
+	if err != nil {
+		return err
+	}
+	if number >= partitions {
+		return fault.Environment(fmt.Errorf("its rows were in partition %d of %s, which has only %d partitions now: the topic was created again; remove the project's index topic to start over", number, p.job.Topic, partitions))
+	}
+	end := End{p.job.Topic, number}
+	wait := backoff.NewExponentialBackOff()
+	wait.InitialInterval, wait.MaxInterval = 200*time.Millisecond, 30*time.Second
+	for failures := 0; ; {
+		partition, generation, err := p.partition(ctx, end)
+		if err == nil && partition == nil {
+			p.mu.Lock()
+			p.result.Elsewhere++
+			p.mu.Unlock()
+			return nil
+		}
+		if err == nil {
+			err = p.read(ctx, generation, s, prepare, partition, end)
+		}
+		switch {
+		case err == nil:
+			p.mu.Lock()
+			p.result.Shards++
+			p.mu.Unlock()
+			return p.count(ctx, s)
+		case ctx.Err() != nil:
+			return ctx.Err()
+		case errors.Is(err, ErrDemoted):
+			p.reclaim(end)
+			continue
+		case generation != nil && generation.Err() != nil:
+			continue
+		case !fault.IsTransient(err) || failures+1 >= p.job.Tries:
+			p.reclaim(end)
+			return err
+		}
+		failures++
+		d := wait.NextBackOff()
+		p.cfg.Logger.Warn("reading stopped; trying again from the last cursor", "source", p.job.Source, "stream", s.String(), "wait", d, "error", err)
+		p.reclaim(end)
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(d):
+		}
+	}
+}
+
+func (p *pass) count(ctx context.Context, s connectors.Stream) error {
+	c, ok := p.job.Reader.(connectors.Counter)
+	if !ok {
+		return nil
+	}
+	n, err := c.Count(ctx, s)
+	if err != nil {
+		return fmt.Errorf("count: %w", err)
+	}
+	p.mu.Lock()
+	p.result.Counted[s.String()] = n
+	p.mu.Unlock()
+	return nil
+}
+
+type parcel struct {
+	header message.Header
+	value  []byte
+}
+
+// read runs two goroutines: one reads, prepares and encodes, the other writes the batch before.
+func (p *pass) read(ctx, generation context.Context, s connectors.Stream, prepare Preparer, partition *Partition, end End) error {
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	defer context.AfterFunc(generation, stop)()
+	after := connectors.Cursor(partition.Cursor(ShardKey(p.job.Source, s.Name, s.Shard)))
+	parcels := make(chan parcel, 1)
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error {
+		defer close(parcels)
+		for b, err := range p.job.Reader.Read(ctx, s, after) {
+			if err != nil {
+				return err
+			}
+			out, err := p.pack(ctx, s, b, prepare)
+			if err != nil {
+				return err
+			}
+			select {
+			case parcels <- out:
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		}
+		return nil
+	})
+	g.Go(func() error {
+		for out := range parcels {
+			offset, err := partition.Write(ctx, out.header, out.value)
+			if err != nil {
+				return err
+			}
+			rows := int64(out.header.Rows + out.header.Rejects)
+			p.mu.Lock()
+			p.result.Written += rows
+			p.result.Rejected += int64(out.header.Rejects)
+			p.result.Batches++
+			p.result.Bytes += int64(len(out.value))
+			p.result.Ends[end] = max(p.result.Ends[end], offset+1)
+			p.mu.Unlock()
+			p.progress(0, rows)
+		}
+		return nil
+	})
+	return g.Wait()
+}
+
+func (p *pass) progress(read, written int64) {
+	if p.cfg.Progress != nil {
+		p.cfg.Progress(p.job.Source, read, written)
+	}
+}
+
+// oversized is the size above which a single row is taken out of its batch: twice this still fits a message.
+const oversized = message.MaxValueBytes/2 - (64 << 10)
+
+func (p *pass) pack(ctx context.Context, s connectors.Stream, b connectors.Batch, prepare Preparer) (parcel, error) {
+	if len(b.Cursor) > connectors.MaxCursorBytes {
+		return parcel{}, fault.Permanent(fmt.Errorf("the connector's cursor has %d bytes; at most %d fit a message", len(b.Cursor), connectors.MaxCursorBytes))
+	}
+	p.noteColumns(ctx, s, b.Record.Schema())
+	rows := b.Record.NumRows() + int64(len(b.Rejects))
+	p.mu.Lock()
+	p.result.Read += rows
+	p.mu.Unlock()
+	p.progress(rows, 0)
+	rejects := b.Rejects
+	if p.job.Personal[s.Name] {
+		// What could not be read cannot be masked field by field.
+		rejects = slices.Clone(rejects)
+		for i := range rejects {
+			rejects[i].Raw = nil
+			rejects[i].Reason += " (the row is not kept: the stream has personal fields)"
+		}
+	}
+	kept, more, err := prepare.Ingress(ctx, b.Record)
+	if err != nil {
+		return parcel{}, fmt.Errorf("prepare rows of %s: %w", b.Place, err)
+	}
+	defer func() { kept.Release() }()
+	rejects = append(rejects[:len(rejects):len(rejects)], more...)
+	value, err := message.Encode(p.cfg.Allocator, kept, rejects)
+	if err != nil {
+		return parcel{}, err
+	}
+	if len(value) > message.MaxValueBytes-(64<<10) {
+		fits, big := withoutOversized(p.cfg.Allocator, kept, b.Place)
+		kept.Release()
+		kept = fits
+		rejects = append(rejects, big...)
+		if value, err = message.Encode(p.cfg.Allocator, kept, rejects); err != nil {
+			return parcel{}, err
+		}
+		if len(value) > message.MaxValueBytes-(64<<10) {
+			return parcel{}, fault.Permanent(fmt.Errorf("a batch of %d rows from %s has %d bytes and fits no message: the connector must cut batches at %d bytes", kept.NumRows(), b.Place, len(value), connectors.MaxBatchBytes))
+		}
+	}
+	return parcel{
+		header: message.Header{
+			Source: p.job.Source, Stream: s.Name, Shard: s.Shard, Cursor: b.Cursor,
+			Rows: int(kept.NumRows()), Rejects: len(rejects), Place: b.Place, ExtractedAt: b.ExtractedAt, Replaces: b.Replaces,
+			Run: p.job.Run, Fingerprint: message.Fingerprint(kept.Schema()),
+		},
+		value: value,
+	}, nil
+}
+
+// noteColumns tells the operator, once a pass and stream, that the stream's columns are others than when it was last read.
+func (p *pass) noteColumns(ctx context.Context, s connectors.Stream, schema *arrow.Schema) {
+	fields := make([]string, 0, schema.NumFields())
+	for _, f := range schema.Fields() {
+		if !strings.HasPrefix(f.Name, "_") {
+			fields = append(fields, f.Name+"\x1d"+f.Type.String())
+		}
+	}
+	now := strings.Join(fields, "\x1e")
+	p.mu.Lock()
+	if p.changed == nil {
+		p.changed = map[string]bool{}
+	}
+	known := p.changed[s.Name]
+	p.changed[s.Name] = true
+	p.mu.Unlock()
+	if known {
+		return
+	}
+	before := p.cfg.Index.Columns(p.job.Source, s.Name)
+	if before == now {
+		return
+	}
+	if before != "" {
+		change := describeChange(s.Name, before, now)
+		p.cfg.Logger.Warn("the source's columns have changed", "source", p.job.Source, "stream", s.Name, "change", change)
+		p.mu.Lock()
+		p.result.Changes = append(p.result.Changes, change)
+		p.mu.Unlock()
+	}
+	if err := p.cfg.Index.SetColumns(ctx, p.job.Source, s.Name, now); err != nil {
+		p.cfg.Logger.Warn("the stream's columns could not be recorded", "source", p.job.Source, "stream", s.Name, "error", err)
+	}
+}
+
+func describeChange(stream, before, now string) string {
+	parse := func(text string) map[string]string {
+		m := map[string]string{}
+		for _, f := range strings.Split(text, "\x1e") {
+			name, typ, _ := strings.Cut(f, "\x1d")
+			m[name] = typ
+		}
+		return m
+	}
+	old, new := parse(before), parse(now)
+	var parts []string
+	for _, name := range slices.Sorted(maps.Keys(old)) {
+		switch typ, ok := new[name]; {
+		case !ok:
+			parts = append(parts, "removed "+name)
+		case typ != old[name]:
+			parts = append(parts, fmt.Sprintf("%s was %s, is %s", name, old[name], typ))
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(new)) {
+		if _, ok := old[name]; !ok {
+			parts = append(parts, "added "+name)
+		}
+	}
+	if len(parts) == 0 {
+		parts = []string{"order of columns"}
+	}
+	return stream + ": " + strings.Join(parts, ", ")
+}
