@@ -133,6 +133,7 @@ func (b *Broker) open() error {
 	}
 	b.cluster = cluster
 	cluster.ControlKey(int16(kmsg.OffsetCommit), b.checkCommit)
+	cluster.ControlKey(int16(kmsg.OffsetFetch), b.fetchOfNewGroup)
 	cluster.ControlKey(int16(kmsg.DeleteRecords), b.keepLastRecord)
 	return nil
 }

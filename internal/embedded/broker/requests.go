@@ -45,6 +45,49 @@ func (b *Broker) checkCommit(kreq kmsg.Request) (kmsg.Response, error, bool) {
 	return resp, nil, true
 }
 
+// fetchOfNewGroup answers for a group that has never committed or been joined as Kafka does, with no offsets: kfake says that
+// there is no such group.
+func (b *Broker) fetchOfNewGroup(kreq kmsg.Request) (kmsg.Response, error, bool) {
+	b.cluster.KeepControl()
+	req := kreq.(*kmsg.OffsetFetchRequest)
+	resp := req.ResponseKind().(*kmsg.OffsetFetchResponse)
+	if req.Version <= 7 { // one group a request
+		if b.cluster.GroupInfo(req.Group) != nil {
+			return nil, nil, false
+		}
+		for _, t := range req.Topics {
+			rt := kmsg.NewOffsetFetchResponseTopic()
+			rt.Topic = t.Topic
+			for _, p := range t.Partitions {
+				rp := kmsg.NewOffsetFetchResponseTopicPartition()
+				rp.Partition, rp.Offset = p, -1
+				rt.Partitions = append(rt.Partitions, rp)
+			}
+			resp.Topics = append(resp.Topics, rt)
+		}
+		return resp, nil, true
+	}
+	for _, g := range req.Groups {
+		if b.cluster.GroupInfo(g.Group) != nil {
+			return nil, nil, false // kfake tells of the others as it does
+		}
+		rg := kmsg.NewOffsetFetchResponseGroup()
+		rg.Group = g.Group
+		for _, t := range g.Topics {
+			rt := kmsg.NewOffsetFetchResponseGroupTopic()
+			rt.Topic, rt.TopicID = t.Topic, t.TopicID
+			for _, p := range t.Partitions {
+				rp := kmsg.NewOffsetFetchResponseGroupTopicPartition()
+				rp.Partition, rp.Offset = p, -1
+				rt.Partitions = append(rt.Partitions, rp)
+			}
+			rg.Topics = append(rg.Topics, rt)
+		}
+		resp.Groups = append(resp.Groups, rg)
+	}
+	return resp, nil, true
+}
+
 // keepLastRecord lets DeleteRecords take everything but the last record of a partition: kfake forgets the next offset of
 // a partition without records when it restarts, and offsets that start again at 0 would be taken for loaded ones.
 func (b *Broker) keepLastRecord(kreq kmsg.Request) (kmsg.Response, error, bool) {

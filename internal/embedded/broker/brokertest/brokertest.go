@@ -32,15 +32,32 @@ type Broker struct {
 	Mechanism sasl.Mechanism
 
 	t       testing.TB
-	dir     string
+	options Options
 	mu      sync.Mutex
 	running *broker.Broker // nil while stopped
+}
+
+// Options for StartWith. The zero value is what Start takes.
+type Options struct {
+	// Sync makes acknowledged writes reach the disk first; see broker.Config.
+	Sync bool
+	// Dir holds the broker's log. Defaults to a temporary folder of the test.
+	Dir string
 }
 
 // Start starts a broker; it fails the test when it cannot.
 func Start(t testing.TB) *Broker {
 	t.Helper()
-	b := &Broker{t: t, User: "headwater", Password: secret.New(rand.Text()), Addr: "127.0.0.1:0", dir: t.TempDir()}
+	return StartWith(t, Options{})
+}
+
+// StartWith is Start for tests with wishes.
+func StartWith(t testing.TB, options Options) *Broker {
+	t.Helper()
+	if options.Dir == "" {
+		options.Dir = t.TempDir()
+	}
+	b := &Broker{t: t, options: options, User: "headwater", Password: secret.New(rand.Text()), Addr: "127.0.0.1:0"}
 	var err error
 	if b.Mechanism, err = broker.Mechanism(b.User, b.Password); err != nil {
 		t.Fatal(err)
@@ -50,8 +67,8 @@ func Start(t testing.TB) *Broker {
 	}
 	b.start()
 	t.Cleanup(func() {
-		b.Transport.CloseIdleConnections()
 		b.Stop()
+		b.Transport.CloseIdleConnections()
 	})
 	return b
 }
@@ -63,7 +80,7 @@ func (b *Broker) start() {
 		b.t.Fatalf("listen for the test's broker: %v", err)
 	}
 	running, err := broker.Open(broker.Config{
-		Dir: b.dir, Listener: listener, User: b.User, Password: b.Password,
+		Dir: b.options.Dir, Listener: listener, User: b.User, Password: b.Password, Sync: b.options.Sync,
 		Logger: slog.New(slog.NewTextHandler(testLog{b.t}, &slog.HandlerOptions{Level: slog.LevelWarn})),
 	})
 	if err != nil {
@@ -84,6 +101,8 @@ func (b *Broker) Stop() {
 	if running == nil {
 		return
 	}
+	// Or the transport's next request would go into a connection that the broker has closed.
+	defer b.Transport.CloseIdleConnections()
 	if err := running.Close(); err != nil {
 		b.t.Errorf("the test's broker lost something: %v", err)
 	}
