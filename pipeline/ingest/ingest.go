@@ -370,7 +370,7 @@ func (p *pass) read(ctx, generation context.Context, s connectors.Stream, prepar
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	defer context.AfterFunc(generation, stop)()
-	after := connectors.Cursor(partition.Cursor(ShardKey(p.job.Source, s.Name, s.Shard)))
+	after, epoch := partition.Cursor(ShardKey(p.job.Source, s.Name, s.Shard))
 	parcels := make(chan parcel, 1)
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error {
@@ -393,7 +393,7 @@ func (p *pass) read(ctx, generation context.Context, s connectors.Stream, prepar
 	})
 	g.Go(func() error {
 		for out := range parcels {
-			offset, err := partition.Write(ctx, out.header, out.value)
+			offset, err := partition.Write(ctx, epoch, out.header, out.value)
 			if err != nil {
 				return err
 			}

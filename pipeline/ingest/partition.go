@@ -209,19 +209,20 @@ func incarnationOf(ctx context.Context, client *topic.Client, name string, parti
 	return "", nil
 }
 
-// Cursor returns the newest written cursor of a shard, nil if it was never read.
-func (p *Partition) Cursor(shard string) []byte {
+// Cursor returns the newest written cursor of a shard, nil if it was never read, and the epoch under which it holds.
+func (p *Partition) Cursor(shard string) (cursor []byte, epoch int64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.state.Cursors[shard].Cursor
+	return p.state.Cursors[shard].Cursor, p.state.Log.Epoch
 }
 
-// Write appends one batch and returns its offset once it is written. ErrDemoted means that the partition has been taken over
-// anew: the shard's reader goes on from Cursor.
-func (p *Partition) Write(ctx context.Context, header message.Header, value []byte) (int64, error) {
+// Write appends one batch and returns its offset once it is written. The epoch is that of the cursor from which the reader
+// started. ErrDemoted means that the partition has been taken over anew since: somebody else may have read on in the shard,
+// so that its reader starts again from Cursor.
+func (p *Partition) Write(ctx context.Context, epoch int64, header message.Header, value []byte) (int64, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.state.Phase != Ready {
+	if p.state.Phase != Ready || p.state.Log.Epoch != epoch {
 		return 0, ErrDemoted
 	}
 	shard := ShardKey(header.Source, header.Stream, header.Shard)
