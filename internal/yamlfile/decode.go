@@ -2,6 +2,7 @@ package yamlfile
 
 import (
 	"encoding"
+	"errors"
 	"fmt"
 	"math"
 	"reflect"
@@ -80,6 +81,10 @@ func (w *walker) walk(v *value, target reflect.Value, keyLine, keyCol int) {
 		return
 	}
 	if v.kind == kindNull { // an empty value leaves the default
+		return
+	}
+	if own, ok := target.Addr().Interface().(unmarshaler); ok {
+		w.own(v, own)
 		return
 	}
 	if t.Kind() == reflect.Pointer {
@@ -172,6 +177,35 @@ func (w *walker) scalarHook(v *value, target reflect.Value) bool {
 		return true
 	}
 	return false
+}
+
+// unmarshaler is implemented by types of several forms, such as one text or a list of them: they decode what is there into
+// values of their choice. It is the same interface as that of common YAML libraries.
+type unmarshaler interface {
+	UnmarshalYAML(decode func(into any) error) error
+}
+
+// errWithin stands for problems that have been noted already.
+var errWithin = errors.New("see the problems noted")
+
+func (w *walker) own(v *value, own unmarshaler) {
+	before := len(w.problems)
+	err := own.UnmarshalYAML(func(into any) error {
+		w.problems = w.problems[:before] // only the last attempt counts
+		w.walk(v, reflect.ValueOf(into).Elem(), v.line, v.col)
+		if len(w.problems) > before {
+			return errWithin
+		}
+		return nil
+	})
+	switch {
+	case err == nil: // what it tried in vain and then read otherwise is no problem
+		w.problems = w.problems[:before]
+	case errors.Is(err, errWithin):
+	default:
+		w.problems = w.problems[:before]
+		w.fail(v.line, v.col, err.Error(), "")
+	}
 }
 
 type field struct {

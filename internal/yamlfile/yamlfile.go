@@ -8,6 +8,9 @@
 // `required:"true"` demands a value, `enum:"a,b"` lists the texts that are allowed. Fields of type Node are kept for later, of
 // type secret.Value take only references. A field of type any takes string, int64, float64, bool, nil, []any and map[string]any.
 //
+// Types with methods of their own are asked first: UnmarshalYAML(decode func(any) error) error for any value, UnmarshalShorthand
+// or UnmarshalText for scalars. Their error texts are shown, so they must not quote what a secret may be.
+//
 // Within YAML, anchors and aliases are allowed in bounds; merge keys (<<), tags and several documents are not. Numbers and
 // true/false are accepted where a text is wanted, as they are written, so that codes need no quotes.
 package yamlfile

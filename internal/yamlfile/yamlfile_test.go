@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/invopop/jsonschema"
 	"go.uber.org/goleak"
 
 	"github.com/headwater-data/headwater/internal/secret"
@@ -39,6 +40,7 @@ type sample struct {
 	Free     any                  `yaml:"free"`
 	Options  Node                 `yaml:"options"`
 	Level    level                `yaml:"level"`
+	Paths    texts                `yaml:"paths"`
 	Inlined  `yaml:",inline"`
 	hidden   int
 	Left     int `yaml:"-"`
@@ -60,6 +62,30 @@ type fieldSpec struct {
 func (f *fieldSpec) UnmarshalShorthand(text string) bool {
 	f.From = text
 	return text != ""
+}
+
+// texts is one text or a list of them.
+type texts []string
+
+func (s *texts) UnmarshalYAML(decode func(any) error) error {
+	var one string
+	if err := decode(&one); err == nil {
+		*s = texts{one}
+		return nil
+	}
+	if err := decode((*[]string)(s)); err != nil {
+		return err
+	}
+	if len(*s) > 2 {
+		return errors.New("more than two texts")
+	}
+	return nil
+}
+
+func (texts) JSONSchema() *jsonschema.Schema {
+	return &jsonschema.Schema{OneOf: []*jsonschema.Schema{
+		{Type: "string"}, {Type: "array", Items: &jsonschema.Schema{Type: "string"}, MaxItems: new(uint64(2))},
+	}}
 }
 
 type level int
@@ -162,7 +188,7 @@ func TestDecodeFillsEveryKindOfField(t *testing.T) {
 	week := 7 * 24 * time.Hour
 	want := sample{
 		Name: "市场监管局", Region: "330000", Count: 12, Ratio: 0.5, Hex: 16, On: true, Wait: 90 * time.Minute, Keep: &week, Mode: "stop",
-		Tags: []string{"甲", "乙", "3"}, Codes: map[string]string{"1": "one", "null": "none", "true": "yes"},
+		Tags: []string{"甲", "乙", "3"}, Paths: texts{"a", "b"}, Codes: map[string]string{"1": "one", "null": "none", "true": "yes"},
 		Fields: map[string]fieldSpec{"value": {From: "数值"}, "other": {From: "列", Value: "010000"}},
 		Nested: &nested{"a"}, Again: &nested{"b"}, Base: nested{"b"},
 		Free: []any{int64(1), 1.5, "text", map[string]any{"a": nil}},
