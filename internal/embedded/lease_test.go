@@ -124,9 +124,9 @@ func fetchAll(t *testing.T, c *kafka.Client, topic string) []string {
 	}
 }
 
-func createTopic(t *testing.T, c *kafka.Client, topic string) {
+func createTopic(t *testing.T, c *kafka.Client, topic string, settings ...kafka.ConfigEntry) {
 	t.Helper()
-	res, err := c.CreateTopics(testContext(t), &kafka.CreateTopicsRequest{Topics: []kafka.TopicConfig{{Topic: topic, NumPartitions: 1, ReplicationFactor: 1}}})
+	res, err := c.CreateTopics(testContext(t), &kafka.CreateTopicsRequest{Topics: []kafka.TopicConfig{{Topic: topic, NumPartitions: 1, ReplicationFactor: 1, ConfigEntries: settings}}})
 	if err == nil {
 		err = res.Errors[topic]
 	}
