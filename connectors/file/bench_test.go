@@ -1,0 +1,94 @@
+package file
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/apache/arrow/go/v17/arrow/memory"
+
+	"github.com/headwater-data/headwater/connectors"
+)
+
+// observationsCSV writes n rows of seven columns, as the pipeline's bench reads them: ASCII but for the name.
+func observationsCSV(w io.Writer, n int) error {
+	b := bufio.NewWriterSize(w, 1<<20)
+	random := rand.New(rand.NewPCG(1, 2))
+	fmt.Fprintln(b, "id,region,region_name,indicator,period,value,unit")
+	var line []byte
+	for i := range n {
+		line = fmt.Appendf(line[:0], "%d,33%04d,杭州市,air.pm25,2021-%02d-%02d,%d.%d,ug/m3\n", i, random.IntN(9999), i%12+1, i%28+1, random.IntN(500), random.IntN(10))
+		if _, err := b.Write(line); err != nil {
+			return err
+		}
+	}
+	return b.Flush()
+}
+
+func benchEnvironment(dir string) connectors.Environment {
+	return connectors.Environment{Dir: dir, Allocator: memory.NewGoAllocator(), Logger: slog.New(slog.DiscardHandler), Now: time.Now}
+}
+
+// readAll reads all shards of a stream from the beginning and returns the rows.
+func readAll(b testing.TB, src *Source, stream string) (rows int64) {
+	b.Helper()
+	shards, err := src.Shards(context.Background(), stream)
+	if err != nil {
+		b.Fatal(err)
+	}
+	for _, shard := range shards {
+		for batch, err := range src.Read(context.Background(), shard, nil) {
+			if err != nil {
+				b.Fatal(err)
+			}
+			rows += batch.Record.NumRows()
+		}
+	}
+	return rows
+}
+
+func benchmarkRead(b *testing.B, name string, content []byte, wantRows int64, o Options) {
+	dir := b.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, name), content, 0o600); err != nil {
+		b.Fatal(err)
+	}
+	o.Path = Strings{name}
+	src, err := open(benchEnvironment(dir), map[string]any{"s": &o})
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.SetBytes(int64(len(content)))
+	b.ReportAllocs()
+	b.ResetTimer()
+	var rows int64
+	for b.Loop() {
+		got := readAll(b, src, "s")
+		if got != wantRows {
+			b.Fatalf("got %d rows, want %d", got, wantRows)
+		}
+		rows += got
+	}
+	b.ReportMetric(float64(rows)/b.Elapsed().Seconds()/1e6, "Mrows/s")
+}
+
+func BenchmarkReadCSV(b *testing.B) {
+	const n = 500_000
+	var buf bytes.Buffer
+	if err := observationsCSV(&buf, n); err != nil {
+		b.Fatal(err)
+	}
+	b.Run("auto", func(b *testing.B) { benchmarkRead(b, "a.csv", buf.Bytes(), n, Options{}) })
+	b.Run("utf-8", func(b *testing.B) { benchmarkRead(b, "a.csv", buf.Bytes(), n, Options{Encoding: "utf-8"}) })
+	ascii := bytes.ReplaceAll(buf.Bytes(), []byte("杭州市"), []byte("Hangzhou"))
+	b.Run("ascii", func(b *testing.B) { benchmarkRead(b, "a.csv", ascii, n, Options{}) })
+	quoted := bytes.ReplaceAll(buf.Bytes(), []byte("杭州市"), []byte(`"杭州市"`))
+	b.Run("quoted", func(b *testing.B) { benchmarkRead(b, "a.csv", quoted, n, Options{}) })
+}
