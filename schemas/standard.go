@@ -1,0 +1,5 @@
+package schemas
+
+import "sync"
+
+var builtinRegions = sync.OnceValue(func() *Regions { return buildRegions(builtinFacts()) })
