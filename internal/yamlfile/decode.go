@@ -284,7 +284,11 @@ func (w *walker) structure(v *value, target reflect.Value) {
 			w.enum(e.value, target.FieldByIndex(f.index), f.enum)
 		}
 	}
-	for _, f := range known {
+	for i, f := range known {
+		if field := target.FieldByIndex(f.index); field.Type() == nodeType && !slices.ContainsFunc(v.entries, func(e entry) bool { return e.key == known[i].name }) {
+			// What is missing in a part that is not there is missing here.
+			field.Set(reflect.ValueOf(Node{doc: w.doc, line: v.line, col: v.col, references: w.references}))
+		}
 		if f.required && !given[f.name] {
 			line, col := v.line, v.col
 			for _, e := range v.entries {

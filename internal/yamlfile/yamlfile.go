@@ -44,7 +44,7 @@ type Document struct {
 type Node struct {
 	doc        *Document
 	v          *value
-	line, col  int // of the key that holds the node, for At with no path
+	line, col  int // of the key that holds the node, or of the map that lacks it, for At with no path
 	references *References
 }
 

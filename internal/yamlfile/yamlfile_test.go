@@ -198,6 +198,24 @@ func TestDecodeFillsEveryKindOfField(t *testing.T) {
 	}
 }
 
+func TestAPartThatIsNotThereStandsWhereItsParentDoes(t *testing.T) {
+	t.Parallel()
+	var file struct {
+		List []struct {
+			Name string `yaml:"name"`
+			Read Node   `yaml:"read"`
+		} `yaml:"list"`
+	}
+	if _, problems := Decode("x.yaml", []byte("list:\n  - name: a\n  - name: b\n"), &file); len(problems) > 0 {
+		t.Fatal(problems)
+	}
+	var options nested
+	got := file.List[1].Read.Decode(&options).Error()
+	if want := `x.yaml:3:5: "name" is missing or empty (give it a value)`; got != want || !file.List[1].Read.IsZero() {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
 func TestReferences(t *testing.T) {
 	t.Parallel()
 	env := func(name string) (string, bool) {
