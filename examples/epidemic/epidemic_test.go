@@ -47,10 +47,10 @@ func TestTheFilesHoldWhatTheReadmeSays(t *testing.T) {
 	}
 }
 
-func TestDisagreementsThatThePressKnew(t *testing.T) {
+func TestDisagreementsAreWhereTheyAreKnownToBe(t *testing.T) {
 	t.Parallel()
 	e := expected(t)
-	// On 23 January 2020 Zhejiang reported 43 cases while its cities had those of the day before.
+	// On 23 January 2020 Zhejiang reported 43 cases and its cities 22.
 	first := ProvinceDay{Date: "2020-01-23", Province: "330000", Name: "浙江省", Reported: 43, RolledUp: 22}
 	if len(e.Disagreements) == 0 || e.Disagreements[0] != first {
 		t.Errorf("the first disagreement is not %+v", first)
