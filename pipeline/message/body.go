@@ -18,7 +18,7 @@ import (
 
 // MaxDecodedBytes bounds the Arrow memory that one value may ask for when it is decoded: a corrupt or hostile length must not
 // take the loader down.
-const MaxDecodedBytes = 256 << 20
+const MaxDecodedBytes = 64 << 20
 
 // The value of a batch: 4 bytes of little-endian length, an Arrow IPC stream of that length with the schema and one record,
 // and, when there are rejects, a second stream with those.
@@ -96,26 +96,27 @@ func Decode(mem memory.Allocator, h Header, value []byte) (rec arrow.Record, rej
 	if err != nil {
 		return nil, nil, &CorruptError{What: "rows", Err: err}
 	}
-	defer func() {
-		if err != nil {
-			rec.Release()
-			rec = nil
-		}
-	}()
 	if rest := value[lengthBytes+n:]; len(rest) > 0 {
-		r, err := readStream(mem, rest)
-		if err != nil {
-			return nil, nil, &CorruptError{What: "rejects", Err: err}
-		}
-		defer r.Release()
-		if rejects, err = readRejects(r); err != nil {
+		if rejects, err = decodeRejects(mem, rest); err != nil {
+			rec.Release()
 			return nil, nil, &CorruptError{What: "rejects", Err: err}
 		}
 	}
 	if int(rec.NumRows()) != h.Rows || len(rejects) != h.Rejects {
-		return nil, nil, &CorruptError{What: fmt.Sprintf("headers name %d rows and %d rejects, value holds %d and %d", h.Rows, h.Rejects, rec.NumRows(), len(rejects))}
+		err = &CorruptError{What: fmt.Sprintf("headers name %d rows and %d rejects, value holds %d and %d", h.Rows, h.Rejects, rec.NumRows(), len(rejects))}
+		rec.Release()
+		return nil, nil, err
 	}
 	return rec, rejects, nil
+}
+
+func decodeRejects(mem memory.Allocator, b []byte) ([]connectors.Reject, error) {
+	r, err := readStream(mem, b)
+	if err != nil {
+		return nil, err
+	}
+	defer r.Release()
+	return readRejects(r)
 }
 
 func readRejects(r arrow.Record) ([]connectors.Reject, error) {

@@ -1,0 +1,497 @@
+package load
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/apache/arrow/go/v17/arrow"
+	"github.com/apache/arrow/go/v17/arrow/array"
+	"github.com/apache/arrow/go/v17/arrow/memory"
+
+	"github.com/headwater-data/headwater/connectors"
+	"github.com/headwater-data/headwater/pipeline/message"
+	"github.com/headwater-data/headwater/pipeline/topic"
+	"github.com/headwater-data/headwater/pipeline/transform"
+	"github.com/headwater-data/headwater/schemas"
+	"github.com/headwater-data/headwater/warehouse"
+)
+
+// Shaping is everything that shapes rows, ready for use.
+type Shaping struct {
+	Program *transform.Program
+	Hash    string
+	Body    []byte // what Hash names; stored in the warehouse before an intent names it (L2)
+}
+
+// content is a flush with its rows: what a range of offsets becomes.
+type content struct {
+	from, to int64
+	after    message.State
+	shape    string
+
+	tables     []*part
+	quarantine []warehouse.QuarantineRow
+	accounts   map[account]*warehouse.LedgerRow
+	replaced   []replacement
+	closed     []closure
+
+	messages, void, foreign int64
+	records                 int // in all tables
+	bytes                   int // of Arrow data held
+}
+
+// part is what a flush brings to one table.
+type part struct {
+	schema   *schemas.Schema
+	records  []arrow.Record // with lineage
+	rows     int
+	expected warehouse.Expected
+	held     error
+	accounts []account
+}
+
+// account is one line of the ledger within a flush.
+type account struct{ source, stream, shard, run, schema string }
+
+// replacement says that a shard's content was replaced.
+type replacement struct {
+	table                 string
+	source, stream, shard string
+	before                time.Time
+	offset                int64
+	index                 uint32 // first free row number in the batch
+	origin                origin
+	deleted               int64
+	account               account
+}
+
+// closure is a quarantined row that was replayed.
+type closure struct {
+	id string
+	to string
+}
+
+func (c *content) release() {
+	if c == nil {
+		return
+	}
+	for _, p := range c.tables {
+		for _, r := range p.records {
+			r.Release()
+		}
+		p.records = nil
+	}
+}
+
+func (c *content) part(s *schemas.Schema) *part {
+	for _, p := range c.tables {
+		if p.schema.Name == s.Name {
+			return p
+		}
+	}
+	p := &part{schema: s, expected: warehouse.Expected{}}
+	c.tables = append(c.tables, p)
+	return p
+}
+
+func (c *content) line(a account) *warehouse.LedgerRow {
+	r, ok := c.accounts[a]
+	if !ok {
+		r = &warehouse.LedgerRow{Source: a.source, Stream: a.stream, Shard: a.shard, Run: a.run, Schema: a.schema, CursorOffset: -1}
+		c.accounts[a] = r
+	}
+	return r
+}
+
+// collector turns records of one partition into flushes.
+type collector struct {
+	client    *topic.Client
+	warehouse Warehouse
+	topic     string
+	partition int
+	mem       memory.Allocator
+	limits    Limits
+	log       logger
+}
+
+// Limits bound a flush.
+type Limits struct {
+	Records int           // records of all tables together; defaults to 256Ki
+	Bytes   int           // Arrow bytes; defaults to 64 MiB
+	Linger  time.Duration // how long a flush waits for more once everything there has been read; 0 does not wait
+}
+
+// collect reads from a.From on until the flush is full, or ends where it is asked to end, or nothing more is there. It waits
+// for the first record. The caller releases the content.
+func (c *collector) collect(ctx context.Context, a Collect, shaping Shaping) (out *content, err error) {
+	out = &content{from: a.From, to: a.From, after: a.State, shape: shaping.Hash, accounts: map[account]*warehouse.LedgerRow{}}
+	defer func() {
+		if err != nil {
+			out.release()
+			out = nil
+		}
+	}()
+	var lingerUntil time.Time
+	for {
+		wait := 250 * time.Millisecond
+		if !lingerUntil.IsZero() {
+			wait = min(wait, max(time.Until(lingerUntil), time.Millisecond))
+		}
+		page, err := c.client.Read(ctx, c.topic, c.partition, out.to, message.MaxValueBytes+(1<<20), wait)
+		if err != nil {
+			return out, err
+		}
+		for _, r := range page.Records {
+			if a.To > 0 && r.Offset >= a.To {
+				break
+			}
+			if err := c.add(ctx, out, r, shaping); err != nil {
+				return out, err
+			}
+			if a.To == 0 && (out.records >= c.limits.Records || out.bytes >= c.limits.Bytes) {
+				return out, nil
+			}
+		}
+		switch {
+		case a.To > 0 && (out.to >= a.To || (len(page.Records) == 0 && page.Next >= a.To) || (len(page.Records) > 0 && page.Records[len(page.Records)-1].Offset >= a.To)):
+			out.to = a.To
+			return out, nil
+		case a.To == 0 && out.to > a.From && out.to >= page.Next:
+			if c.limits.Linger == 0 || (!lingerUntil.IsZero() && !time.Now().Before(lingerUntil)) {
+				return out, nil
+			}
+			if lingerUntil.IsZero() {
+				lingerUntil = time.Now().Add(c.limits.Linger)
+			}
+		}
+	}
+}
+
+// add folds one record into the flush.
+func (c *collector) add(ctx context.Context, out *content, r topic.Record, shaping Shaping) error {
+	out.messages++
+	out.to = r.Offset + 1
+	h, err := message.Parse(r.Headers)
+	if err != nil {
+		out.foreign++
+		if !errors.Is(err, message.ErrForeign) {
+			c.log.Warn("a record of ours has headers that make no sense; it is passed over", "topic", c.topic, "partition", c.partition, "offset", r.Offset, "error", err)
+		} else {
+			c.log.Warn("a record that is not ours is in the topic; it is passed over", "topic", c.topic, "partition", c.partition, "offset", r.Offset)
+		}
+		return nil
+	}
+	after, verdict := out.after.Step(h, r.Offset)
+	switch verdict {
+	case message.Taken:
+		out.after = after
+	case message.VoidClaim:
+		out.void++
+	case message.Gap:
+		return &message.GapError{Offset: r.Offset, Got: h.Sequence, Want: out.after.Next, Epoch: h.Epoch, Topic: c.topic, Partition: c.partition, SourceAndStream: h.Source + "/" + h.Stream}
+	case message.Repeat, message.Void:
+		// Whoever owns the partition has read these rows again, or will.
+		out.void++
+		l := out.line(account{h.Source, h.Stream, h.Shard, h.Run, c.schemaName(shaping, h)})
+		l.Extracted += int64(h.Rows + h.Rejects)
+		l.Duplicate += int64(h.Rows + h.Rejects)
+		l.VoidMessages++
+	case message.Valid:
+		if err := c.batch(ctx, out, r, h, shaping); err != nil {
+			return fmt.Errorf("%s/%d offset %d: %w", c.topic, c.partition, r.Offset, err)
+		}
+		out.after = after
+	}
+	return nil
+}
+
+func (c *collector) schemaName(shaping Shaping, h message.Header) string {
+	if m, ok := shaping.Program.Stream(h.Source, h.Stream); ok {
+		return m.Schema().Name
+	}
+	return ""
+}
+
+// batch maps a valid batch.
+func (c *collector) batch(ctx context.Context, out *content, r topic.Record, h message.Header, shaping Shaping) error {
+	mapping, known := shaping.Program.Stream(h.Source, h.Stream)
+	schema := ""
+	version := ""
+	if known {
+		schema, version = mapping.Schema().Name, mapping.Version()
+	}
+	a := account{h.Source, h.Stream, h.Shard, h.Run, schema}
+	l := out.line(a)
+	l.Messages++
+	l.Bytes += int64(len(r.Value))
+	l.Extracted += int64(h.Rows + h.Rejects)
+	l.ExtractedAt = h.ExtractedAt
+	l.Mapping = version
+	l.Cursor, l.CursorOffset, l.CursorEpoch, l.CursorSequence = h.Cursor, r.Offset, h.Epoch, h.Sequence
+	if !known {
+		// The project no longer knows this stream: its rows are held until it does (L4).
+		l.Held += int64(h.Rows + h.Rejects)
+		c.log.Warn("rows of a stream that the project does not know are held", "source", h.Source, "stream", h.Stream, "rows", h.Rows)
+		return nil
+	}
+	o := origin{Header: h, topic: c.topic, partition: c.partition, offset: r.Offset, mapping: version}
+	rec, rejects, err := message.Decode(c.mem, h, r.Value)
+	if err != nil {
+		corrupt, ok := errors.AsType[*message.CorruptError](err)
+		if !ok {
+			return err
+		}
+		out.quarantine = append(out.quarantine, c.corruptMessage(o, r, mapping, corrupt))
+		l.Quarantined += int64(h.Rows + h.Rejects)
+		return nil
+	}
+	defer func() { rec.Release() }()
+	for i, reject := range rejects {
+		out.quarantine = append(out.quarantine, c.unreadRow(o, h.Rows+i, reject, mapping))
+	}
+	l.Quarantined += int64(len(rejects))
+
+	replays, err := replaysOf(rec)
+	if err != nil {
+		return err
+	}
+	if replays != nil {
+		open, err := c.warehouse.OpenQuarantine(ctx, replays, warehouse.Range{Topic: c.topic, Partition: int32(c.partition), Incarnation: h.Incarnation, From: r.Offset, To: r.Offset + 1})
+		if err != nil {
+			return err
+		}
+		for i, id := range replays {
+			if open[id] {
+				out.closed = append(out.closed, closure{id: id, to: warehouse.FormatQuarantineID(c.topic, c.partition, h.Incarnation, r.Offset, uint32(i))})
+			}
+		}
+		keep := make([]uint32, 0, len(replays))
+		for i, id := range replays {
+			if open[id] {
+				keep = append(keep, uint32(i))
+			} else {
+				l.Duplicate++
+			}
+		}
+		if len(keep) < len(replays) {
+			taken, err := takeRows(c.mem, rec, keep)
+			if err != nil {
+				return err
+			}
+			rec.Release()
+			rec = taken
+			return c.mapped(ctx, out, o, rec, keep, mapping, l, a)
+		}
+	}
+	return c.mapped(ctx, out, o, rec, nil, mapping, l, a)
+}
+
+// mapped applies the mapping to a batch's rows. original gives, for each row of rec, its number in the batch; nil if the same.
+func (c *collector) mapped(ctx context.Context, out *content, o origin, rec arrow.Record, original []uint32, mapping *transform.Mapping, l *warehouse.LedgerRow, a account) error {
+	result, err := mapping.Apply(ctx, rec, transform.ApplyOptions{})
+	if err != nil {
+		return fmt.Errorf("map rows of %s/%s: %w", o.Source, o.Stream, err)
+	}
+	defer result.Release()
+	number := func(row uint32) uint32 {
+		if original != nil {
+			return original[row]
+		}
+		return row
+	}
+	res := reserved(rec)
+	for _, q := range result.Quarantined {
+		out.quarantine = append(out.quarantine, c.brokenRow(o, int(number(q.Row)), q, mapping, res, int(q.Row)))
+	}
+	l.Quarantined += int64(len(result.Quarantined))
+	l.Filtered += int64(len(result.Filtered))
+	loaded := int64(0)
+	last := int64(-1)
+	for _, row := range result.Row {
+		if int64(row) != last {
+			loaded++
+			last = int64(row)
+		}
+	}
+	l.Loaded += loaded
+	l.Records += result.Records.NumRows()
+	for _, f := range result.Flags {
+		if len(f) > 0 {
+			l.Warnings++
+		}
+	}
+	p := out.part(mapping.Schema())
+	if !slices.Contains(p.accounts, a) {
+		p.accounts = append(p.accounts, a)
+	}
+	if o.Replaces {
+		out.replaced = append(out.replaced, replacement{
+			table: mapping.Schema().Name, source: o.Source, stream: o.Stream, shard: o.Shard,
+			before: o.ExtractedAt, offset: o.offset, index: uint32((o.Rows + o.Rejects) * mapping.FanOut()), origin: o, account: a,
+		})
+	}
+	if result.Records.NumRows() == 0 {
+		return nil
+	}
+	per := perRow{version: result.Version, deleted: result.Deleted, flags: result.Flags}
+	n := int(result.Records.NumRows())
+	per.index = indexOf(result.Row, uint32(mapping.FanOut()), number)
+	per.identity = mapping.FanOut() == 1 && original == nil && n == int(rec.NumRows())
+	res.fill(&per, result.Row)
+	full := withLineage(c.mem, result.Records, o, per)
+	p.records = append(p.records, full)
+	p.rows += n
+	sum := p.expected[o.offset]
+	sum.Rows += n
+	for _, i := range per.index {
+		sum.IndexSum += uint64(i)
+	}
+	p.expected[o.offset] = sum
+	out.records += n
+	out.bytes += sizeOf(full)
+	return nil
+}
+
+// indexOf numbers records within their batch: by their row where a row makes one record, else by row times fan-out plus the
+// record's number among those of its row, so that the row can be told from the index.
+func indexOf(rows []uint32, fanOut uint32, number func(uint32) uint32) []uint32 {
+	out := make([]uint32, len(rows))
+	nth := uint32(0)
+	for i, row := range rows {
+		if i > 0 && rows[i-1] == row {
+			nth++
+		} else {
+			nth = 0
+		}
+		out[i] = number(row)*fanOut + nth
+	}
+	return out
+}
+
+func sizeOf(rec arrow.Record) int {
+	n := 0
+	for _, c := range rec.Columns() {
+		for _, b := range c.Data().Buffers() {
+			if b != nil && b != zeros && b != ordinal {
+				n += b.Len()
+			}
+		}
+	}
+	return n
+}
+
+// columnQuarantine marks rows of a replay: the id of the quarantined row that each one was.
+const (
+	columnQuarantine = "_quarantine"
+	columnShard      = "_shard"
+	columnPlace      = "_place"
+	columnExtracted  = "_extracted_at"
+)
+
+func replaysOf(rec arrow.Record) ([]string, error) {
+	i := rec.Schema().FieldIndices(columnQuarantine)
+	if len(i) == 0 {
+		return nil, nil
+	}
+	a, ok := rec.Column(i[0]).(*array.String)
+	if !ok {
+		return nil, fmt.Errorf("column %s is no text", columnQuarantine)
+	}
+	out := make([]string, a.Len())
+	for j := range out {
+		out[j] = a.Value(j)
+	}
+	return out, nil
+}
+
+// reservedColumns are what a batch says of its single rows.
+type reservedColumns struct {
+	row, extracted *array.Int64
+	shard, place   *array.String
+}
+
+func reserved(rec arrow.Record) reservedColumns {
+	var r reservedColumns
+	for i, f := range rec.Schema().Fields() {
+		switch f.Name {
+		case connectors.ColumnRow:
+			r.row, _ = rec.Column(i).(*array.Int64)
+		case columnExtracted:
+			r.extracted, _ = rec.Column(i).(*array.Int64)
+		case columnShard:
+			r.shard, _ = rec.Column(i).(*array.String)
+		case columnPlace:
+			r.place, _ = rec.Column(i).(*array.String)
+		}
+	}
+	return r
+}
+
+func (r reservedColumns) fill(p *perRow, rows []uint32) {
+	if r.row != nil {
+		values := r.row.Int64Values()
+		p.row = make([]uint64, len(rows))
+		for i, row := range rows {
+			p.row[i] = clampVersion(values[row])
+		}
+	}
+	if r.extracted != nil {
+		p.micros = make([]int64, len(rows))
+		for i, row := range rows {
+			p.micros[i] = r.extracted.Value(int(row))
+		}
+	}
+	if r.shard != nil {
+		p.shard = texts(r.shard, rows)
+	}
+	if r.place != nil {
+		p.place = texts(r.place, rows)
+	}
+}
+
+func texts(a *array.String, rows []uint32) []string {
+	out := make([]string, len(rows))
+	for i, row := range rows {
+		out[i] = a.Value(int(row))
+	}
+	return out
+}
+
+// takeRows copies the named rows of a record.
+func takeRows(mem memory.Allocator, rec arrow.Record, rows []uint32) (arrow.Record, error) {
+	columns := make([]arrow.Array, rec.NumCols())
+	defer func() {
+		for _, c := range columns {
+			if c != nil {
+				c.Release()
+			}
+		}
+	}()
+	for i, c := range rec.Columns() {
+		if len(rows) == 0 {
+			columns[i] = array.MakeArrayOfNull(mem, c.DataType(), 0)
+			continue
+		}
+		var pieces []arrow.Array
+		for start := 0; start < len(rows); {
+			end := start + 1
+			for end < len(rows) && rows[end] == rows[end-1]+1 {
+				end++
+			}
+			pieces = append(pieces, array.NewSlice(c, int64(rows[start]), int64(rows[end-1])+1))
+			start = end
+		}
+		joined, err := array.Concatenate(pieces, mem)
+		for _, p := range pieces {
+			p.Release()
+		}
+		if err != nil {
+			return nil, fmt.Errorf("take rows of column %q: %w", rec.ColumnName(i), err)
+		}
+		columns[i] = joined
+	}
+	return array.NewRecord(rec.Schema(), columns, int64(len(rows))), nil
+}

@@ -1,0 +1,559 @@
+package load
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/apache/arrow/go/v17/arrow"
+
+	"github.com/headwater-data/headwater/internal/crash"
+	"github.com/headwater-data/headwater/internal/fault"
+	"github.com/headwater-data/headwater/pipeline/message"
+	"github.com/headwater-data/headwater/pipeline/topic"
+	"github.com/headwater-data/headwater/warehouse"
+)
+
+// landing carries out one loader's actions for one partition under one generation.
+type landing struct {
+	service *Service
+	gen     *topic.Generation
+	id      partitionID
+	log     logger
+
+	state   Loader
+	content *content
+	shape   Shaping
+	since   time.Time // when the flush at work began
+	ahead   *prefetch
+	stored  map[string]bool // shapes known to be in the warehouse
+}
+
+// run follows the protocol until the generation ends or the partition stops.
+func (l *landing) run(ctx context.Context) error {
+	l.stored = map[string]bool{}
+	defer func() {
+		l.content.release()
+		l.ahead.discard()
+	}()
+	assigned, err := retry(ctx, l, "find where to go on", func() (Assigned, error) { return l.locate(ctx) })
+	if err != nil {
+		return err
+	}
+	if err := l.repair(ctx); err != nil {
+		return err
+	}
+	var next Event = assigned
+	for {
+		var actions []Action
+		l.state, actions = l.state.Step(next)
+		next = nil
+		for _, a := range actions {
+			event, err := l.do(ctx, a)
+			if err != nil {
+				return err
+			}
+			if event != nil {
+				next = event
+			}
+		}
+		if next == nil {
+			return fault.Permanent(errors.New("load: no event followed: a fault of the program"))
+		}
+	}
+}
+
+// locate gathers what is known of the partition (L1).
+func (l *landing) locate(ctx context.Context) (Assigned, error) {
+	cfg := l.service.cfg
+	out := Assigned{Offset: -1, ContinueOnGap: cfg.OnGap[l.id.topic]}
+	offset, text, ok, err := cfg.Client.Committed(ctx, l.gen.Group, l.id.topic, l.id.partition)
+	if err != nil {
+		return out, err
+	}
+	if ok {
+		out.Offset = offset
+		if out.Metadata, err = ParseMetadata(text); err != nil {
+			return out, fault.Permanent(err)
+		}
+	}
+	checkpoint, known, err := cfg.Warehouse.Checkpoint(ctx, l.id.topic, int32(l.id.partition))
+	if err != nil {
+		return out, err
+	}
+	if known {
+		out.Ledger = &Checkpoint{To: checkpoint.To, State: message.State{Incarnation: checkpoint.Incarnation, Epoch: checkpoint.Epoch, Next: checkpoint.Next}}
+	}
+	first, next, err := cfg.Client.Bounds(ctx, l.id.topic, l.id.partition)
+	if err != nil {
+		return out, err
+	}
+	out.First = first
+	if first < next {
+		if out.Incarnation, err = l.incarnation(ctx, first, next); err != nil {
+			return out, err
+		}
+	}
+	if !ok {
+		from := int64(0)
+		incarnation := out.Incarnation
+		if known && checkpoint.Incarnation == out.Incarnation {
+			from = checkpoint.To
+		}
+		if incarnation != "" {
+			if out.Reach, err = cfg.Warehouse.Reach(ctx, cfg.Tables, l.id.topic, int32(l.id.partition), incarnation, from); err != nil {
+				return out, err
+			}
+		}
+	}
+	return out, nil
+}
+
+func (l *landing) incarnation(ctx context.Context, first, next int64) (string, error) {
+	for at := first; at < next; {
+		page, err := l.service.cfg.Client.Read(ctx, l.id.topic, l.id.partition, at, 1<<20, time.Second)
+		if err != nil {
+			return "", err
+		}
+		for _, r := range page.Records {
+			if h, err := message.Parse(r.Headers); err == nil {
+				return h.Incarnation, nil
+			}
+			at = r.Offset + 1
+		}
+		if len(page.Records) == 0 && page.Next <= at {
+			break
+		}
+	}
+	return "", nil
+}
+
+// do carries one action out. The event that it returns is nil when another action of the same step brings it.
+func (l *landing) do(ctx context.Context, a Action) (Event, error) {
+	switch a := a.(type) {
+	case Collect:
+		return l.collect(ctx, a)
+	case StoreShape:
+		if l.stored[a.Shape] {
+			return nil, nil
+		}
+		_, err := retry(ctx, l, "store the shape of rows", func() (struct{}, error) {
+			return struct{}{}, l.service.cfg.Warehouse.PutShape(ctx, a.Shape, l.shape.Body)
+		})
+		if err == nil {
+			l.stored[a.Shape] = true
+		}
+		return nil, err
+	case Commit:
+		return l.commit(ctx, a)
+	case Insert:
+		return l.insert(ctx, a)
+	case Check:
+		return l.check(ctx, a)
+	case Remove:
+		return l.remove(ctx, a)
+	case Record:
+		return l.record(ctx)
+	case Leave:
+		return nil, fmt.Errorf("%w: %w", errLeave, a.Err)
+	case Stop:
+		return nil, fault.Permanent(a.Err)
+	}
+	return nil, fault.Permanent(fmt.Errorf("load: unknown action %T", a))
+}
+
+// retry repeats what may pass by itself, with backoff and for as long as the generation lasts: a warehouse or broker that is
+// away is waited for, and said so.
+func retry[T any](ctx context.Context, l *landing, what string, fn func() (T, error)) (T, error) {
+	wait := 100 * time.Millisecond
+	for {
+		out, err := fn()
+		if err == nil || ctx.Err() != nil {
+			return out, errors.Join(err, ctx.Err())
+		}
+		if !fault.IsTransient(err) {
+			return out, fmt.Errorf("%s: %w", what, err)
+		}
+		l.log.Warn("waiting to try again", "to", what, "wait", wait, "error", err)
+		select {
+		case <-ctx.Done():
+			return out, ctx.Err()
+		case <-time.After(wait):
+		}
+		wait = min(2*wait, 10*time.Second)
+	}
+}
+
+func (l *landing) collect(ctx context.Context, a Collect) (Event, error) {
+	l.content.release()
+	l.content = nil
+	l.service.reached(l.id, a.From)
+	var err error
+	if l.shape, err = retry(ctx, l, "find the shape of rows", func() (Shaping, error) { return l.service.shaping(ctx, a.Shape) }); err != nil {
+		return nil, err
+	}
+	got := l.ahead
+	l.ahead = nil
+	if got == nil || got.action != a {
+		got.discard()
+		got = l.fetch(ctx, a)
+	}
+	c, err := got.wait(ctx)
+	if err != nil {
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
+		if out, ok := errors.AsType[*topic.OutOfRangeError](err); ok {
+			return Broken{Err: &LostRangeError{From: out.Offset, To: out.First}}, nil
+		}
+		return Broken{Err: err}, nil
+	}
+	l.content = c
+	l.since = time.Now()
+	// While this flush lands the next one is read and mapped.
+	l.ahead = l.fetch(ctx, Collect{From: c.to, State: c.after})
+	event := Collected{To: c.to, After: c.after, Shape: c.shape}
+	for _, p := range c.tables {
+		t := Table{Name: p.schema.Name}
+		for _, r := range c.replaced {
+			t.Replaces = t.Replaces || r.table == p.schema.Name
+		}
+		event.Tables = append(event.Tables, t)
+	}
+	return event, nil
+}
+
+// prefetch is a flush being collected.
+type prefetch struct {
+	action Collect
+	stop   context.CancelFunc
+	done   chan struct{}
+	out    *content
+	err    error
+}
+
+func (l *landing) fetch(ctx context.Context, a Collect) *prefetch {
+	cfg := l.service.cfg
+	fctx, stop := context.WithCancel(ctx)
+	p := &prefetch{action: a, stop: stop, done: make(chan struct{})}
+	c := &collector{client: cfg.Client, warehouse: cfg.Warehouse, topic: l.id.topic, partition: l.id.partition, mem: cfg.Allocator, limits: cfg.Limits, log: l.log}
+	shape := l.shape
+	if a.Shape == "" {
+		shape = cfg.Shaping
+	}
+	go func() {
+		defer close(p.done)
+		defer stop()
+		p.out, p.err = retry(fctx, l, "read the partition", func() (*content, error) { return c.collect(fctx, a, shape) })
+	}()
+	return p
+}
+
+func (p *prefetch) wait(ctx context.Context) (*content, error) {
+	select {
+	case <-p.done:
+		return p.out, p.err
+	case <-ctx.Done():
+		p.discard()
+		return nil, ctx.Err()
+	}
+}
+
+func (p *prefetch) discard() {
+	if p == nil {
+		return
+	}
+	p.stop()
+	<-p.done
+	p.out.release()
+	p.out = nil
+}
+
+func (l *landing) commit(ctx context.Context, a Commit) (Event, error) {
+	if a.Metadata.To == 0 && !a.Metadata.Gap {
+		crash.Point("before-final-commit")
+	}
+	err := l.service.cfg.Client.Commit(ctx, l.gen, l.id.topic, l.id.partition, a.Offset, a.Metadata.Encode())
+	if err != nil {
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
+		return CommitLost{Err: err}, nil
+	}
+	if a.Metadata.To > 0 {
+		crash.Point("intent")
+	}
+	return Committed{}, nil
+}
+
+// token names a flush's block for one table (L3).
+func (l *landing) token(table, suffix string) string {
+	f := l.state.Flush
+	parts := []string{l.id.topic, fmt.Sprint(l.id.partition), f.After.Incarnation, fmt.Sprintf("%d-%d", f.From, f.To), table}
+	if suffix != "" {
+		parts = append(parts, suffix)
+	}
+	return strings.Join(parts, "/")
+}
+
+func (l *landing) flushRange() warehouse.Range {
+	f := l.state.Flush
+	return warehouse.Range{Topic: l.id.topic, Partition: int32(l.id.partition), Incarnation: f.After.Incarnation, From: f.From, To: f.To}
+}
+
+func (l *landing) insert(ctx context.Context, a Insert) (Event, error) {
+	p := l.content.tables[a.Table]
+	suffix := ""
+	if a.Second {
+		suffix = "second"
+	}
+	_, err := retry(ctx, l, "insert into "+p.schema.Name, func() (struct{}, error) {
+		return struct{}{}, l.put(ctx, p, p.records, p.rows, l.token(p.schema.Name, suffix), a.Ask)
+	})
+	if err == nil {
+		crash.Point("inserted")
+	}
+	return l.outcome(ctx, p, err, Inserted{})
+}
+
+// put inserts records as one block. With ask it inserts only the rows that are not there.
+func (l *landing) put(ctx context.Context, p *part, records []arrow.Record, rows int, token string, ask bool) error {
+	if rows == 0 {
+		return nil
+	}
+	w := l.service.cfg.Warehouse
+	if !ask {
+		return w.Insert(ctx, warehouse.Insert{Table: p.schema.TableName(), Token: token, Records: records, Rows: rows})
+	}
+	missing, err := w.Missing(ctx, p.schema, l.flushRange(), records)
+	if err != nil {
+		return err
+	}
+	var chosen []arrow.Record
+	defer func() {
+		for _, r := range chosen {
+			r.Release()
+		}
+	}()
+	n := 0
+	for i, rows := range missing {
+		if len(rows) == 0 {
+			continue
+		}
+		r, err := takeRows(l.service.cfg.Allocator, records[i], rows)
+		if err != nil {
+			return err
+		}
+		chosen = append(chosen, r)
+		n += len(rows)
+	}
+	if n == 0 {
+		return nil
+	}
+	return w.Insert(ctx, warehouse.Insert{Table: p.schema.TableName(), Token: token, Records: chosen, Rows: n})
+}
+
+// outcome sorts an error of a table: what may pass was already waited for; the rest holds the table's rows (L4), and the
+// other tables go on.
+func (l *landing) outcome(ctx context.Context, p *part, err error, ok Event) (Event, error) {
+	switch {
+	case err == nil:
+		return ok, nil
+	case ctx.Err() != nil:
+		return nil, ctx.Err()
+	}
+	l.log.Error("the table does not take the rows; they are held", "table", p.schema.Name, "from", l.state.Flush.From, "to", l.state.Flush.To, "error", err)
+	p.held = err
+	return Refused{Err: err}, nil
+}
+
+func (l *landing) check(ctx context.Context, a Check) (Event, error) {
+	p := l.content.tables[a.Table]
+	if p.rows == 0 {
+		return Checked{Complete: true}, nil
+	}
+	complete, err := retry(ctx, l, "look for the rows in "+p.schema.Name, func() (bool, error) {
+		ok, err := l.service.cfg.Warehouse.Landed(ctx, p.schema.TableName(), l.flushRange(), l.since, p.expected)
+		if err != nil || ok {
+			return ok, err
+		}
+		// Rows of one key may already have been merged into one; the full question tells them from lost ones.
+		missing, err := l.service.cfg.Warehouse.Missing(ctx, p.schema, l.flushRange(), p.records)
+		for _, rows := range missing {
+			if len(rows) > 0 {
+				return false, err
+			}
+		}
+		return err == nil, err
+	})
+	if err == nil && complete && a.Table+1 < len(l.content.tables) {
+		crash.Point("between-tables")
+	}
+	return l.outcome(ctx, p, err, Checked{Complete: complete})
+}
+
+// remove inserts tombstones for the rows that replaced content no longer has.
+func (l *landing) remove(ctx context.Context, a Remove) (Event, error) {
+	p := l.content.tables[a.Table]
+	_, err := retry(ctx, l, "remove replaced rows from "+p.schema.Name, func() (struct{}, error) {
+		for i := range l.content.replaced {
+			if r := &l.content.replaced[i]; r.table == p.schema.Name {
+				if err := l.tombstones(ctx, p, r); err != nil {
+					return struct{}{}, err
+				}
+			}
+		}
+		return struct{}{}, nil
+	})
+	return l.outcome(ctx, p, err, Removed{})
+}
+
+func (l *landing) tombstones(ctx context.Context, p *part, r *replacement) error {
+	mem := l.service.cfg.Allocator
+	r.deleted = 0
+	next := r.index
+	gone := l.service.cfg.Warehouse.Gone(ctx, p.schema, warehouse.GoneQuery{
+		Source: r.source, Stream: r.stream, Shard: r.shard, Before: r.before, Range: l.flushRange(), Offset: r.offset,
+	})
+	for keys, err := range gone {
+		if err != nil {
+			return err
+		}
+		n := int(keys.NumRows())
+		per := perRow{index: make([]uint32, n), deleted: make([]bool, n)}
+		for i := range n {
+			per.index[i], per.deleted[i] = next+uint32(i), true
+		}
+		rec := withLineage(mem, keys, r.origin, per)
+		token := l.token(p.schema.Name, fmt.Sprintf("gone/%d/%d", r.offset, next))
+		err := l.put(ctx, p, []arrow.Record{rec}, n, token, true)
+		if err == nil {
+			err = l.tombstonesThere(ctx, p, rec, token)
+		}
+		rec.Release()
+		if err != nil {
+			return err
+		}
+		next += uint32(n)
+		r.deleted += int64(n)
+	}
+	return nil
+}
+
+// tombstonesThere reads back (L5), and sends what is missing under a second token.
+func (l *landing) tombstonesThere(ctx context.Context, p *part, rec arrow.Record, token string) error {
+	if err := l.put(ctx, p, []arrow.Record{rec}, int(rec.NumRows()), token+"/second", true); err != nil {
+		return err
+	}
+	missing, err := l.service.cfg.Warehouse.Missing(ctx, p.schema, l.flushRange(), []arrow.Record{rec})
+	if err != nil {
+		return err
+	}
+	for _, rows := range missing {
+		if len(rows) > 0 {
+			return fmt.Errorf("table %s: %w", p.schema.Name, errStillMissing)
+		}
+	}
+	return nil
+}
+
+// record writes quarantine and ledger (L6): the quarantine first, so that an account never counts rows that are nowhere.
+func (l *landing) record(ctx context.Context) (Event, error) {
+	w := l.service.cfg.Warehouse
+	_, err := retry(ctx, l, "write quarantine and ledger", func() (struct{}, error) {
+		if l.content != nil {
+			if len(l.content.quarantine) > 0 {
+				if err := w.WriteQuarantine(ctx, l.token("quarantine", ""), l.content.quarantine); err != nil {
+					return struct{}{}, err
+				}
+			}
+			for _, r := range l.content.replaced {
+				if err := w.Supersede(ctx, r.source, r.stream, r.shard, r.before); err != nil {
+					return struct{}{}, err
+				}
+			}
+			if err := l.close(ctx); err != nil {
+				return struct{}{}, err
+			}
+		}
+		crash.Point("before-ledger")
+		return struct{}{}, w.WriteLedger(ctx, l.token("ledger", ""), l.ledger())
+	})
+	if err != nil {
+		return nil, err
+	}
+	l.report()
+	return Recorded{}, nil
+}
+
+// close marks quarantined rows as replayed, now that their replay is loaded or quarantined anew.
+func (l *landing) close(ctx context.Context) error {
+	if len(l.content.closed) == 0 {
+		return nil
+	}
+	ids := make([]string, len(l.content.closed))
+	to := make([]string, len(l.content.closed))
+	for i, c := range l.content.closed {
+		ids[i], to[i] = c.id, c.to
+	}
+	return l.service.cfg.Warehouse.SetQuarantineStatus(ctx, ids, "replayed", "loader", "replayed under the present mapping", to)
+}
+
+// ledger makes the flush's account: a line for the flush itself, the checkpoint, and one per source, stream, shard, run and
+// schema.
+func (l *landing) ledger() []warehouse.LedgerRow {
+	f := l.state.Flush
+	kind := "flush"
+	if f.Gap {
+		kind = "gap"
+	}
+	incarnation := f.After.Incarnation
+	if f.Gap {
+		incarnation = f.State.Incarnation
+	}
+	base := warehouse.LedgerRow{
+		Topic: l.id.topic, Partition: int32(l.id.partition), Incarnation: incarnation, From: f.From, To: f.To,
+		Epoch: f.After.Epoch, Next: f.After.Next, StateIncarnation: f.After.Incarnation, Kind: kind, Shape: f.Shape, LoadedAt: time.Now().UTC(), CursorOffset: -1,
+	}
+	whole := base
+	var rows []warehouse.LedgerRow
+	if c := l.content; c != nil {
+		whole.Messages, whole.VoidMessages, whole.ForeignMessages = c.messages, c.void, c.foreign
+		held := map[string]bool{}
+		for _, p := range c.tables {
+			held[p.schema.Name] = p.held != nil
+		}
+		deleted := map[account]int64{}
+		for _, r := range c.replaced {
+			deleted[r.account] += r.deleted
+		}
+		for a, line := range c.accounts {
+			row := *line
+			row.Topic, row.Partition, row.Incarnation, row.From, row.To = base.Topic, base.Partition, base.Incarnation, base.From, base.To
+			row.Epoch, row.Next, row.StateIncarnation, row.Kind, row.Shape, row.LoadedAt = base.Epoch, base.Next, base.StateIncarnation, kind, base.Shape, base.LoadedAt
+			row.Deleted = deleted[a]
+			if held[a.schema] {
+				row.Held += row.Loaded
+				row.Loaded, row.Records, row.Warnings, row.Deleted = 0, 0, 0, 0
+			}
+			rows = append(rows, row)
+		}
+	}
+	return append(rows, whole)
+}
+
+func (l *landing) report() {
+	if l.service.cfg.Progress == nil || l.content == nil {
+		return
+	}
+	for _, r := range l.ledger() {
+		if r.Source != "" {
+			l.service.cfg.Progress(r.Source, Counts{
+				Extracted: r.Extracted, Loaded: r.Loaded, Duplicate: r.Duplicate, Quarantined: r.Quarantined,
+				Filtered: r.Filtered, Held: r.Held, Records: r.Records, Deleted: r.Deleted,
+			})
+		}
+	}
+}
