@@ -54,11 +54,11 @@ func (f *faults) add(path []any, message, fix string) {
 }
 
 var (
-	namePattern  = regexp.MustCompile(`^[a-z][a-z0-9_]{0,62}$`)
-	codePattern  = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$`)
-	nameFix      = "use a lower-case letter, then lower-case letters, digits and underscores, at most 63"
-	sensitivties = []string{Public, Internal, Personal, SensitivePersonal}
-	severities   = []string{SeverityError, SeverityWarning}
+	namePattern   = regexp.MustCompile(`^[a-z][a-z0-9_]{0,62}$`)
+	codePattern   = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$`)
+	nameFix       = "use a lower-case letter, then lower-case letters, digits and underscores, at most 63"
+	sensitivities = []string{Public, Internal, Personal, SensitivePersonal}
+	severities    = []string{SeverityError, SeverityWarning}
 )
 
 // maxFields bounds a schema: every field is a column of a table and a buffer of every batch.
@@ -166,7 +166,7 @@ func (f Field) check(out *faults, path []any, lists map[string]*CodeList) {
 	if strings.TrimSpace(f.Description) == "" {
 		out.add(at(path, "description"), "the description is missing", "say what the value means: it becomes the column's comment")
 	}
-	if !slices.Contains(sensitivties, f.Sensitivity) {
+	if !slices.Contains(sensitivities, f.Sensitivity) {
 		out.add(at(path, "sensitivity"), fmt.Sprintf("%q is not known", clip(f.Sensitivity)), "write public, internal, personal or sensitive-personal")
 	}
 	if !f.checkType(out, at(path, "type"), lists) {
@@ -186,11 +186,6 @@ func (f Field) check(out *faults, path []any, lists map[string]*CodeList) {
 }
 
 func (f Field) checkType(out *faults, path []any, lists map[string]*CodeList) bool {
-	if f.Type.bad != "" {
-		_, err := ParseType(f.Type.bad)
-		out.add(path, err.Error(), "")
-		return false
-	}
 	parsed, err := ParseType(f.Type.String())
 	if err != nil || !parsed.Equal(f.Type) {
 		out.add(path, fmt.Sprintf("%q is no type", clip(f.Type.String())), "write one of "+typeForms)

@@ -1,5 +1,14 @@
 package schemas
 
+import (
+	"cmp"
+	"fmt"
+	"strings"
+
+	"github.com/headwater-data/headwater/internal/problem"
+	"github.com/headwater-data/headwater/internal/yamlfile"
+)
+
 // Indicator defines a figure that regions are compared on: what it is called, which way is better, and how it is rolled up
 // (docs: across regions and across time are different questions; a stock is summed over regions and its last value counts
 // over time).
@@ -7,10 +16,53 @@ type Indicator struct {
 	Code            string   `yaml:"indicator" json:"indicator" required:"true" desc:"Code of the indicator."`
 	Title           Title    `yaml:"title" json:"title" required:"true" desc:"Name for people."`
 	Unit            string   `yaml:"unit,omitempty" json:"unit,omitempty" desc:"Unit of its values, such as 家 or %."`
-	Direction       string   `yaml:"direction,omitempty" json:"direction,omitempty" desc:"up (default: more is better) or down."`
-	Aggregation     string   `yaml:"aggregation" json:"aggregation" required:"true" desc:"How values of lower regions make the upper region's: sum, ratio (sum of numerators by sum of denominators), mean, max, distinct, or last."`
-	TimeAggregation string   `yaml:"time_aggregation,omitempty" json:"time_aggregation,omitempty" desc:"How values of finer periods make a longer period's: sum, last (cumulative figures), ratio, mean, max or distinct. Defaults to the aggregation."`
-	Grain           string   `yaml:"grain,omitempty" json:"grain,omitempty" desc:"Period that a value is about: hour, day, week, xun, month, quarter, half or year (default month)."`
-	Levels          []string `yaml:"levels,omitempty" json:"levels,omitempty" desc:"Levels of regions that report it: nation, province, city, county, town or village. Defaults to county."`
+	Direction       string   `yaml:"direction,omitempty" json:"direction,omitempty" enum:"up,down" desc:"up (default: more is better) or down."`
+	Aggregation     string   `yaml:"aggregation" json:"aggregation" required:"true" enum:"sum,ratio,mean,max,distinct,last" desc:"How values of lower regions make the upper region's: sum, ratio (sum of numerators by sum of denominators), mean, max, distinct, or last."`
+	TimeAggregation string   `yaml:"time_aggregation,omitempty" json:"time_aggregation,omitempty" enum:"sum,ratio,mean,max,distinct,last" desc:"How values of finer periods make a longer period's: sum, last (cumulative figures), ratio, mean, max or distinct. Defaults to the aggregation."`
+	Grain           string   `yaml:"grain,omitempty" json:"grain,omitempty" enum:"hour,day,week,xun,month,quarter,half,year" desc:"Period that a value is about: hour, day, week, xun, month, quarter, half or year (default month)."`
+	Levels          []string `yaml:"levels,omitempty" json:"levels,omitempty" enum:"nation,province,city,county,town,village" desc:"Levels of regions that report it: nation, province, city, county, town or village. Defaults to county."`
 	Description     string   `yaml:"description,omitempty" json:"description,omitempty" desc:"What is counted, and by which rule."`
+}
+
+// LoadIndicators reads indicators, one a file, and fills in what they leave out. It reports everything that is wrong with
+// them at once and returns those that are right, by file.
+func LoadIndicators(files ...File) ([]Indicator, problem.List) {
+	var out []Indicator
+	var problems problem.List
+	where := map[string]string{} // code -> file
+	for _, f := range files {
+		var one Indicator
+		document, list := yamlfile.Decode(f.Name, f.Data, &one)
+		if len(list) > 0 {
+			problems = append(problems, list...)
+			continue
+		}
+		report := func(message, fix string, path ...any) {
+			p := document.At(path...)
+			p.Message, p.Fix = message, fix
+			problems = append(problems, p)
+		}
+		before := len(problems)
+		if !codePattern.MatchString(one.Code) {
+			report(fmt.Sprintf("%q is no code for an indicator", clip(one.Code)), "use letters, digits, dots, dashes and underscores, at most 63", "indicator")
+		} else if other, ok := where[one.Code]; ok {
+			report(fmt.Sprintf("indicator %s is defined in %s already", one.Code, other), "remove one of them", "indicator")
+		}
+		if strings.TrimSpace(one.Title.Zh) == "" || strings.TrimSpace(one.Title.En) == "" {
+			report("the title needs zh and en", "", "title")
+		}
+		if len(problems) > before {
+			continue
+		}
+		where[one.Code] = f.Name
+		one.Direction = cmp.Or(one.Direction, "up")
+		one.TimeAggregation = cmp.Or(one.TimeAggregation, one.Aggregation)
+		one.Grain = cmp.Or(one.Grain, "month")
+		if len(one.Levels) == 0 {
+			one.Levels = []string{LevelCounty}
+		}
+		out = append(out, one)
+	}
+	problems.Sort()
+	return out, problems
 }

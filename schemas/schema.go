@@ -42,7 +42,7 @@ type Field struct {
 	// and decimals as text); nil when there is none.
 	Default     any    `yaml:"default,omitempty" json:"default,omitempty" desc:"Value in place of a missing one."`
 	Rules       []Rule `yaml:"rules,omitempty" json:"rules,omitempty" desc:"What a value must satisfy."`
-	Sensitivity string `yaml:"sensitivity,omitempty" json:"sensitivity,omitempty" desc:"public, internal (default), personal or sensitive-personal. Personal fields are hashed or masked before Kafka."`
+	Sensitivity string `yaml:"sensitivity,omitempty" json:"sensitivity,omitempty" enum:"public,internal,personal,sensitive-personal" desc:"public, internal (default), personal or sensitive-personal. Personal fields are hashed or masked before Kafka."`
 }
 
 // Nullable reports whether the field may have no value in a good record. Key fields and fields with a default always have
@@ -59,14 +59,14 @@ func (f Field) IsPersonal() bool {
 // Rule is one condition on a field, or, with Expr, on the whole record.
 type Rule struct {
 	Name     string   `yaml:"name,omitempty" json:"name,omitempty" desc:"Stable name under which broken rows are counted. Defaults to FIELD.range, FIELD.pattern, FIELD.one_of or FIELD.check; required beside expr."`
-	Severity string   `yaml:"severity,omitempty" json:"severity,omitempty" desc:"error (default: the row is quarantined) or warning (loaded and flagged)."`
+	Severity string   `yaml:"severity,omitempty" json:"severity,omitempty" enum:"error,warning" desc:"error (default: the row is quarantined) or warning (loaded and flagged)."`
 	Min      *float64 `yaml:"min,omitempty" json:"min,omitempty" desc:"Smallest number allowed."`
 	Max      *float64 `yaml:"max,omitempty" json:"max,omitempty" desc:"Largest number allowed."`
 	MinDate  string   `yaml:"min_date,omitempty" json:"min_date,omitempty" desc:"First day allowed, YYYY-MM-DD."`
 	MaxDate  string   `yaml:"max_date,omitempty" json:"max_date,omitempty" desc:"Last day allowed, YYYY-MM-DD."`
 	Pattern  string   `yaml:"pattern,omitempty" json:"pattern,omitempty" desc:"Regular expression (RE2) that the text must match."`
 	OneOf    []string `yaml:"one_of,omitempty" json:"one_of,omitempty" desc:"The texts allowed."`
-	Check    string   `yaml:"check,omitempty" json:"check,omitempty" desc:"Check digit that must be right: uscc (GB 32100), org-code (GB 11714) or resident-id (GB 11643)."`
+	Check    string   `yaml:"check,omitempty" json:"check,omitempty" enum:"uscc,org-code,resident-id" desc:"Check digit that must be right: uscc (GB 32100), org-code (GB 11714) or resident-id (GB 11643)."`
 	Expr     string   `yaml:"expr,omitempty" json:"expr,omitempty" desc:"On the schema's own rules: expression over the record's fields; true means that the rule is broken."`
 	Message  string   `yaml:"message,omitempty" json:"message,omitempty" desc:"What to tell people."`
 }
@@ -83,7 +83,7 @@ type Schema struct {
 	// is Headwater's own. Files that say nothing mean true.
 	Lineage     bool     `yaml:"lineage,omitempty" json:"lineage" desc:"Rows carry where they came from (default true). False for Headwater's own tables."`
 	Time        string   `yaml:"time,omitempty" json:"time,omitempty" desc:"Field that dates the record."`
-	PartitionBy string   `yaml:"partition_by,omitempty" json:"partition_by,omitempty" desc:"year splits the table by the year of the time field, which must be part of the key."`
+	PartitionBy string   `yaml:"partition_by,omitempty" json:"partition_by,omitempty" enum:"year" desc:"year splits the table by the year of the time field, which must be part of the key."`
 	Order       []string `yaml:"order,omitempty" json:"order,omitempty" desc:"The key fields in the order in which the table is sorted. Defaults to the order of the fields."`
 	Fields      []Field  `yaml:"fields" json:"fields" required:"true" desc:"The fields in order."`
 	Rules       []Rule   `yaml:"rules,omitempty" json:"rules,omitempty" desc:"Rules over the whole record."`

@@ -49,8 +49,6 @@ type Type struct {
 	Zone      string // timestamp: IANA name; "" means DefaultZone
 	List      string // code: name of the code list
 	Elem      *Type  // array: type of the elements, never an array
-
-	bad string // text that did not parse, kept so that the loader can report it in its place
 }
 
 var typeText = regexp.MustCompile(`^([a-z0-9]+)(?:\((.*)\))?$`)
@@ -142,15 +140,6 @@ func (t *Type) UnmarshalText(text []byte) error {
 	}
 	*t = parsed
 	return nil
-}
-
-// UnmarshalShorthand accepts the scalar of a YAML file. Text that is no type is kept and reported by the loader, which knows
-// where it stands and says what is wrong with it.
-func (t *Type) UnmarshalShorthand(scalar string) bool {
-	if err := t.UnmarshalText([]byte(scalar)); err != nil {
-		*t = Type{bad: scalar}
-	}
-	return true
 }
 
 func (t Type) zone() string {

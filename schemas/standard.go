@@ -1,5 +1,0 @@
-package schemas
-
-import "sync"
-
-var builtinRegions = sync.OnceValue(func() *Regions { return buildRegions(builtinFacts()) })
