@@ -20,9 +20,15 @@ import (
 // take the loader down.
 const MaxDecodedBytes = 64 << 20
 
-// The value of a batch: 4 bytes of little-endian length, an Arrow IPC stream of that length with the schema and one record,
-// and, when there are rejects, a second stream with those.
-const lengthBytes = 4
+// The value of a batch: 8 bytes of xxHash64 over all that follows, 4 bytes of length (both little-endian), an Arrow IPC stream
+// of that length with the schema and one record, and, when there are rejects, a second stream with those. The checksum stands
+// before anything is parsed: Arrow's reader believes counts that stand in its metadata, and a flipped bit there can ask for
+// more memory than there is, which no program survives.
+const (
+	sumBytes    = 8
+	lengthBytes = 4
+	prefixBytes = sumBytes + lengthBytes
+)
 
 var rejectSchema = arrow.NewSchema([]arrow.Field{
 	{Name: "row", Type: arrow.PrimitiveTypes.Int64},
@@ -36,11 +42,11 @@ var rejectSchema = arrow.NewSchema([]arrow.Field{
 func Encode(mem memory.Allocator, rec arrow.Record, rejects []connectors.Reject) ([]byte, error) {
 	var buf bytes.Buffer
 	buf.Grow(estimate(rec) + 4096)
-	buf.Write(make([]byte, lengthBytes))
+	buf.Write(make([]byte, prefixBytes))
 	if err := writeStream(&buf, mem, rec); err != nil {
 		return nil, fmt.Errorf("encode rows: %w", err)
 	}
-	binary.LittleEndian.PutUint32(buf.Bytes(), uint32(buf.Len()-lengthBytes))
+	binary.LittleEndian.PutUint32(buf.Bytes()[sumBytes:], uint32(buf.Len()-prefixBytes))
 	if len(rejects) > 0 {
 		r := rejectRecord(mem, rejects)
 		defer r.Release()
@@ -48,7 +54,9 @@ func Encode(mem memory.Allocator, rec arrow.Record, rejects []connectors.Reject)
 			return nil, fmt.Errorf("encode rejects: %w", err)
 		}
 	}
-	return buf.Bytes(), nil
+	value := buf.Bytes()
+	binary.LittleEndian.PutUint64(value, xxhash.Sum64(value[sumBytes:]))
+	return value, nil
 }
 
 func estimate(rec arrow.Record) int {
@@ -85,18 +93,21 @@ func rejectRecord(mem memory.Allocator, rejects []connectors.Reject) arrow.Recor
 // Decode reads a batch's value. The caller releases the record. Whatever is wrong with the value is a *CorruptError; memory
 // stays below MaxDecodedBytes whatever the value says of itself.
 func Decode(mem memory.Allocator, h Header, value []byte) (rec arrow.Record, rejects []connectors.Reject, err error) {
-	if len(value) < lengthBytes {
+	if len(value) < prefixBytes {
 		return nil, nil, &CorruptError{What: "value is cut short"}
 	}
-	n := int(binary.LittleEndian.Uint32(value))
-	if n > len(value)-lengthBytes {
+	if binary.LittleEndian.Uint64(value) != xxhash.Sum64(value[sumBytes:]) {
+		return nil, nil, &CorruptError{What: "the value's checksum does not hold: it is cut short or damaged"}
+	}
+	n := int(binary.LittleEndian.Uint32(value[sumBytes:]))
+	if n > len(value)-prefixBytes {
 		return nil, nil, &CorruptError{What: "value is cut short"}
 	}
-	rec, err = readStream(mem, value[lengthBytes:lengthBytes+n])
+	rec, err = readStream(mem, value[prefixBytes:prefixBytes+n])
 	if err != nil {
 		return nil, nil, &CorruptError{What: "rows", Err: err}
 	}
-	if rest := value[lengthBytes+n:]; len(rest) > 0 {
+	if rest := value[prefixBytes+n:]; len(rest) > 0 {
 		if rejects, err = decodeRejects(mem, rest); err != nil {
 			rec.Release()
 			return nil, nil, &CorruptError{What: "rejects", Err: err}
