@@ -365,51 +365,69 @@ type parcel struct {
 	value  []byte
 }
 
-// read runs two goroutines: one reads, prepares and encodes, the other writes the batch before.
+// read runs two goroutines: one reads, prepares and encodes, the other writes the batch before. When reading fails, what was
+// read before is still written; when writing fails, reading stops.
 func (p *pass) read(ctx, generation context.Context, s connectors.Stream, prepare Preparer, partition *Partition, end End) error {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	defer context.AfterFunc(generation, stop)()
 	after, epoch := partition.Cursor(ShardKey(p.job.Source, s.Name, s.Shard))
 	parcels := make(chan parcel, 1)
-	g, ctx := errgroup.WithContext(ctx)
-	g.Go(func() error {
+	reading, stopReading := context.WithCancel(ctx)
+	defer stopReading()
+	readErr := make(chan error, 1)
+	go func() {
 		defer close(parcels)
-		for b, err := range p.job.Reader.Read(ctx, s, after) {
-			if err != nil {
-				return err
-			}
-			out, err := p.pack(ctx, s, b, prepare)
-			if err != nil {
-				return err
-			}
-			select {
-			case parcels <- out:
-			case <-ctx.Done():
-				return ctx.Err()
-			}
+		readErr <- p.feed(reading, s, after, prepare, parcels)
+	}()
+	var writeErr error
+	for out := range parcels {
+		if writeErr != nil {
+			continue
 		}
-		return nil
-	})
-	g.Go(func() error {
-		for out := range parcels {
-			offset, err := partition.Write(ctx, epoch, out.header, out.value)
-			if err != nil {
-				return err
-			}
-			rows := int64(out.header.Rows + out.header.Rejects)
-			p.mu.Lock()
-			p.result.Written += rows
-			p.result.Rejected += int64(out.header.Rejects)
-			p.result.Batches++
-			p.result.Bytes += int64(len(out.value))
-			p.result.Ends[end] = max(p.result.Ends[end], offset+1)
-			p.mu.Unlock()
-			p.progress(0, rows)
+		if writeErr = p.deliver(ctx, partition, epoch, end, out); writeErr != nil {
+			stopReading()
 		}
-		return nil
-	})
-	return g.Wait()
+	}
+	if err := <-readErr; writeErr == nil {
+		return err
+	}
+	return writeErr
+}
+
+func (p *pass) feed(ctx context.Context, s connectors.Stream, after connectors.Cursor, prepare Preparer, parcels chan<- parcel) error {
+	for b, err := range p.job.Reader.Read(ctx, s, after) {
+		if err != nil {
+			return err
+		}
+		out, err := p.pack(ctx, s, b, prepare)
+		if err != nil {
+			return err
+		}
+		select {
+		case parcels <- out:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return nil
+}
+
+func (p *pass) deliver(ctx context.Context, partition *Partition, epoch int64, end End, out parcel) error {
+	offset, err := partition.Write(ctx, epoch, out.header, out.value)
+	if err != nil {
+		return err
+	}
+	rows := int64(out.header.Rows + out.header.Rejects)
+	p.mu.Lock()
+	p.result.Written += rows
+	p.result.Rejected += int64(out.header.Rejects)
+	p.result.Batches++
+	p.result.Bytes += int64(len(out.value))
+	p.result.Ends[end] = max(p.result.Ends[end], offset+1)
+	p.mu.Unlock()
+	p.progress(0, rows)
+	return nil
 }
 
 func (p *pass) progress(read, written int64) {

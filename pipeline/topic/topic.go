@@ -76,7 +76,7 @@ func Open(cfg Config) (*Client, error) {
 	var mechanism sasl.Mechanism
 	if cfg.User != "" {
 		var err error
-		switch cfg.Mechanism {
+		switch strings.ToLower(cfg.Mechanism) {
 		case "", "plain":
 			mechanism = plain.Mechanism{Username: cfg.User, Password: cfg.Password.Reveal()}
 		case "scram-sha-256":

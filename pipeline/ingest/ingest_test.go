@@ -1,0 +1,345 @@
+package ingest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"log/slog"
+	"slices"
+	"strconv"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/apache/arrow/go/v17/arrow"
+	"github.com/apache/arrow/go/v17/arrow/array"
+	"github.com/apache/arrow/go/v17/arrow/memory"
+	"go.uber.org/goleak"
+
+	"github.com/headwater-data/headwater/connectors"
+	"github.com/headwater-data/headwater/internal/embedded/broker/brokertest"
+	"github.com/headwater-data/headwater/pipeline/message"
+	"github.com/headwater-data/headwater/pipeline/topic"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+type noLedger struct{}
+
+func (noLedger) Known(context.Context, string, int) (*Known, error) { return nil, nil }
+
+// testLog is one project's broker side.
+type testLog struct {
+	*brokertest.Broker
+	client *topic.Client
+	mem    *memory.CheckedAllocator
+}
+
+const testTopic = "headwater.raw.test"
+
+func newLog(t *testing.T) *testLog {
+	b := brokertest.Start(t)
+	client, err := topic.Open(topic.Config{Addresses: []string{b.Addr}, User: b.User, Password: b.Password, Mechanism: b.Mechanism.Name(), SessionTimeout: 6 * time.Second, Partitions: 2})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = client.Close() })
+	mem := memory.NewCheckedAllocator(memory.DefaultAllocator)
+	t.Cleanup(func() { mem.AssertSize(t, 0) })
+	l := &testLog{Broker: b, client: client, mem: mem}
+	if err := client.Ensure(t.Context(), topic.Spec{Name: testTopic}, l.index().Spec()); err != nil {
+		t.Fatal(err)
+	}
+	return l
+}
+
+func (l *testLog) index() *Index { return OpenIndex(l.client, "headwater.cursors") }
+
+func (l *testLog) ingester(t *testing.T) *Ingester {
+	i := New(Config{
+		Client: l.client, Index: l.index(), Group: "headwater.ingest", Topics: []string{testTopic}, Checkpoints: noLedger{},
+		Allocator: l.mem, Logger: slog.New(slog.NewTextHandler(t.Output(), nil)), Writer: t.Name(),
+	})
+	ctx, stop := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- i.Serve(ctx) }()
+	t.Cleanup(func() {
+		stop()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+	return i
+}
+
+// numbers is a source of shards that count upwards; its cursor is the last number.
+type numbers struct {
+	mem    memory.Allocator
+	shards map[string]int
+	step   int
+	hook   func(shard string, n int) error // before each batch
+}
+
+func (s *numbers) Streams(context.Context) ([]connectors.Stream, error) {
+	return []connectors.Stream{{Name: "n"}}, nil
+}
+
+func (s *numbers) Shards(context.Context, string) ([]connectors.Stream, error) {
+	var out []connectors.Stream
+	for name := range s.shards {
+		out = append(out, connectors.Stream{Name: "n", Shard: name})
+	}
+	slices.SortFunc(out, func(a, b connectors.Stream) int { return len(a.Shard) - len(b.Shard) })
+	return out, nil
+}
+
+func (s *numbers) Close() error { return nil }
+
+func (s *numbers) Read(ctx context.Context, stream connectors.Stream, after connectors.Cursor) iter.Seq2[connectors.Batch, error] {
+	return func(yield func(connectors.Batch, error) bool) {
+		start := 0
+		if after != nil {
+			var err error
+			if start, err = strconv.Atoi(string(after)); err != nil {
+				yield(connectors.Batch{}, err)
+				return
+			}
+		}
+		for n := start; n < s.shards[stream.Shard]; {
+			if s.hook != nil {
+				if err := s.hook(stream.Shard, n); err != nil {
+					yield(connectors.Batch{}, err)
+					return
+				}
+			}
+			end := min(n+s.step, s.shards[stream.Shard])
+			b := array.NewInt64Builder(s.mem)
+			for i := n; i < end; i++ {
+				b.Append(int64(i))
+			}
+			col := b.NewArray()
+			b.Release()
+			rec := array.NewRecord(arrow.NewSchema([]arrow.Field{{Name: "n", Type: arrow.PrimitiveTypes.Int64}}, nil), []arrow.Array{col}, int64(end-n))
+			col.Release()
+			ok := yield(connectors.Batch{Record: rec, Place: stream.Shard, Cursor: connectors.Cursor(strconv.Itoa(end)), ExtractedAt: time.UnixMicro(1)}, nil)
+			rec.Release()
+			if !ok {
+				return
+			}
+			n = end
+		}
+	}
+}
+
+type asIs struct{}
+
+func (asIs) Ingress(_ context.Context, rec arrow.Record) (arrow.Record, []connectors.Reject, error) {
+	rec.Retain()
+	return rec, nil, nil
+}
+
+func (s *numbers) job() Job {
+	return Job{Source: "numbers", Topic: testTopic, Run: "r", Reader: s, Streams: map[string]Preparer{"n": asIs{}}, Tries: 3}
+}
+
+// valid reads the log as a loader would and returns the numbers of the valid batches by shard.
+func (l *testLog) valid(t *testing.T) map[string][]int64 {
+	out := map[string][]int64{}
+	for p := range 2 {
+		first, next, err := l.client.Bounds(t.Context(), testTopic, p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		state := message.Origin()
+		for at := first; at < next; {
+			page, err := l.client.Read(t.Context(), testTopic, p, at, 1<<20, time.Second)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, r := range page.Records {
+				at = r.Offset + 1
+				h, err := message.Parse(r.Headers)
+				if errors.Is(err, message.ErrForeign) {
+					continue
+				}
+				if err != nil {
+					t.Fatal(err)
+				}
+				var verdict message.Verdict
+				if state, verdict = state.Step(h, r.Offset); verdict == message.Gap {
+					t.Fatalf("gap at %d", r.Offset)
+				} else if verdict != message.Valid {
+					continue
+				}
+				rec, _, err := message.Decode(memory.DefaultAllocator, h, r.Value)
+				if err != nil {
+					t.Fatal(err)
+				}
+				out[h.Shard] = append(out[h.Shard], rec.Column(0).(*array.Int64).Int64Values()...)
+				rec.Release()
+			}
+		}
+	}
+	return out
+}
+
+func (l *testLog) mustCount(t *testing.T, shards map[string]int) {
+	t.Helper()
+	got := l.valid(t)
+	for name, n := range shards {
+		if len(got[name]) != n {
+			t.Errorf("shard %s: %d numbers in the log, want %d", name, len(got[name]), n)
+		}
+		for i, v := range got[name] {
+			if v != int64(i) {
+				t.Fatalf("shard %s: number %d stands where %d should", name, v, i)
+			}
+		}
+	}
+}
+
+func TestEveryRowIsWrittenOnceAndASecondPassReadsOnlyWhatIsNew(t *testing.T) {
+	l := newLog(t)
+	shards := map[string]int{"a": 1000, "bb": 500, "ccc": 7}
+	src := &numbers{mem: l.mem, shards: shards, step: 100}
+	i := l.ingester(t)
+	r, err := i.Ingest(t.Context(), src.job())
+	if err != nil || r.Read != 1507 || r.Written != 1507 || r.Shards != 3 {
+		t.Fatalf("%+v, %v", r, err)
+	}
+	l.mustCount(t, shards)
+	shards["a"], shards["dddd"] = 1100, 3
+	if r, err = i.Ingest(t.Context(), src.job()); err != nil || r.Written != 103 {
+		t.Fatalf("%+v, %v", r, err)
+	}
+	l.mustCount(t, shards)
+}
+
+func TestANewOwnerGoesOnWhereTheLogEndsWithOrWithoutIndex(t *testing.T) {
+	l := newLog(t)
+	shards := map[string]int{"a": 1000}
+	stopAt := errors.New("killed")
+	src := &numbers{mem: l.mem, shards: shards, step: 10, hook: func(_ string, n int) error {
+		if n == 300 {
+			return connectors.Permanent(stopAt)
+		}
+		return nil
+	}}
+	t.Run("first owner stops in the middle", func(t *testing.T) {
+		if _, err := l.ingester(t).Ingest(t.Context(), src.job()); !errors.Is(err, stopAt) {
+			t.Fatal(err)
+		}
+	})
+	src.hook = nil
+	t.Run("second owner goes on", func(t *testing.T) {
+		if r, err := l.ingester(t).Ingest(t.Context(), src.job()); err != nil || r.Written != 700 {
+			t.Fatalf("%+v, %v", r, err)
+		}
+	})
+	l.mustCount(t, shards)
+}
+
+func TestATransientErrorIsTriedAgainFromTheLastCursor(t *testing.T) {
+	l := newLog(t)
+	shards := map[string]int{"a": 400}
+	failures := 0
+	src := &numbers{mem: l.mem, shards: shards, step: 100, hook: func(_ string, n int) error {
+		if n == 200 && failures < 2 {
+			failures++
+			return connectors.Transient(io.ErrUnexpectedEOF)
+		}
+		return nil
+	}}
+	r, err := l.ingester(t).Ingest(t.Context(), src.job())
+	if err != nil || r.Written != 400 || failures != 2 {
+		t.Fatalf("%+v, %v, %d failures", r, err, failures)
+	}
+	l.mustCount(t, shards)
+}
+
+func TestAStalledWriterThatWakesWritesNothingThatCounts(t *testing.T) {
+	l := newLog(t)
+	partition := func() *Partition {
+		p := &Partition{client: l.client, index: l.index(), checkpoints: noLedger{}, topic: testTopic, log: slog.New(slog.DiscardHandler), indexed: time.Now()}
+		if err := p.TakeOver(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		return p
+	}
+	write := func(p *Partition, from, to int) error {
+		_, epoch := p.Cursor(ShardKey("numbers", "n", "a"))
+		src := &numbers{mem: l.mem, shards: map[string]int{"a": to}, step: 1000}
+		for b, err := range src.Read(t.Context(), connectors.Stream{Name: "n", Shard: "a"}, connectors.Cursor(strconv.Itoa(from))) {
+			if err != nil {
+				return err
+			}
+			value, err := message.Encode(l.mem, b.Record, nil)
+			if err != nil {
+				return err
+			}
+			if _, err := p.Write(t.Context(), epoch, message.Header{Source: "numbers", Stream: "n", Shard: "a", Cursor: b.Cursor, Rows: int(b.Record.NumRows()), ExtractedAt: b.ExtractedAt}, value); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	stalled := partition()
+	if err := write(stalled, 0, 10); err != nil {
+		t.Fatal(err)
+	}
+	owner := partition()
+	if err := write(owner, 10, 20); err != nil {
+		t.Fatal(err)
+	}
+	if err := write(stalled, 10, 15); !errors.Is(err, ErrDemoted) {
+		t.Fatalf("the stalled writer got %v", err)
+	}
+	if err := write(owner, 20, 30); err != nil {
+		t.Fatal(err)
+	}
+	if err := stalled.TakeOver(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if cursor, _ := stalled.Cursor(ShardKey("numbers", "n", "a")); string(cursor) != "30" {
+		t.Fatalf("the stalled writer goes on at %q", cursor)
+	}
+	l.mustCount(t, map[string]int{"a": 30})
+}
+
+func TestABrokerThatGoesAwayAndComesBackLosesNothing(t *testing.T) {
+	l := newLog(t)
+	shards := map[string]int{"a": 600}
+	var once sync.Once
+	src := &numbers{mem: l.mem, shards: shards, step: 20, hook: func(_ string, n int) error {
+		if n == 300 {
+			once.Do(l.Restart)
+		}
+		return nil
+	}}
+	if r, err := l.ingester(t).Ingest(t.Context(), src.job()); err != nil {
+		t.Fatalf("%+v, %v", r, err)
+	}
+	l.mustCount(t, shards)
+}
+
+func TestARowThatFitsNoMessageIsRejectedByHashAndSize(t *testing.T) {
+	mem := memory.NewCheckedAllocator(memory.DefaultAllocator)
+	defer mem.AssertSize(t, 0)
+	b := array.NewStringBuilder(mem)
+	big := make([]byte, oversized+1)
+	for i, s := range []string{"x", string(big), "y"} {
+		b.Append(s + fmt.Sprint(i))
+	}
+	col := b.NewArray()
+	b.Release()
+	rec := array.NewRecord(arrow.NewSchema([]arrow.Field{{Name: "s", Type: arrow.BinaryTypes.String}}, nil), []arrow.Array{col}, 3)
+	col.Release()
+	defer rec.Release()
+	fits, rejects := withoutOversized(mem, rec, "f.csv")
+	defer fits.Release()
+	if fits.NumRows() != 2 || fits.Column(0).(*array.String).Value(1) != "y2" || len(rejects) != 1 || rejects[0].Rule != "row.too-large" {
+		t.Errorf("%v, %+v", fits, rejects)
+	}
+}
