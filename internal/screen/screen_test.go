@@ -225,3 +225,19 @@ func FuzzTable(f *testing.F) {
 		}
 	})
 }
+
+func TestWrap(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct{ name, text, want string }{
+		{"words stay whole", "one two three four", "  one two\n  three\n  four\n"},
+		{"text without spaces is broken anywhere", "浙江省市场监管局", "  浙江省市\n  场监管局\n"},
+		{"nothing stays nothing", " \n ", ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			if got := Wrap(c.text, "  ", 10); got != c.want {
+				t.Errorf("got %q, want %q", got, c.want)
+			}
+		})
+	}
+}

@@ -76,3 +76,34 @@ func widest(lines []string) int {
 	}
 	return w
 }
+
+// Wrap breaks text into lines of at most width columns, each indented and ended by a line break. Chinese text, which has no
+// spaces, is broken anywhere.
+func Wrap(text, indent string, width int) string {
+	room := max(minColumn, width-chars.StringWidth(indent))
+	var b strings.Builder
+	line := ""
+	flush := func() {
+		if line != "" {
+			b.WriteString(indent + line + "\n")
+		}
+		line = ""
+	}
+	for _, word := range strings.Fields(text) {
+		word = Clean(word)
+		if line != "" && chars.StringWidth(line)+1+chars.StringWidth(word) > room {
+			flush()
+		}
+		if line != "" {
+			line += " "
+		}
+		for _, r := range word {
+			if chars.StringWidth(line)+chars.RuneWidth(r) > room {
+				flush()
+			}
+			line += string(r)
+		}
+	}
+	flush()
+	return b.String()
+}

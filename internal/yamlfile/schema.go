@@ -110,3 +110,67 @@ func MarshalSchema(root *jsonschema.Schema, definitions jsonschema.Definitions) 
 	}
 	return append(data, '\n'), nil
 }
+
+// Option describes one key of a struct type, for reference pages.
+type Option struct {
+	Name        string
+	Type        string // in words: "text", "list of texts", "duration"
+	Required    bool
+	Description string
+}
+
+// Options lists the keys of a struct type, or of a pointer to one, in order.
+func Options(t reflect.Type) []Option {
+	for t.Kind() == reflect.Pointer {
+		t = t.Elem()
+	}
+	var out []Option
+	for _, f := range fields(t) {
+		sf := t.FieldByIndex(f.index)
+		o := Option{Name: f.name, Type: inWords(sf.Type), Required: f.required, Description: sf.Tag.Get("desc")}
+		if len(f.enum) > 0 {
+			o.Type = strings.Join(f.enum, " | ")
+		}
+		out = append(out, o)
+	}
+	return out
+}
+
+func inWords(t reflect.Type) string {
+	if t.Kind() == reflect.Pointer {
+		return inWords(t.Elem())
+	}
+	switch t {
+	case nodeType:
+		return "anything"
+	case secretType:
+		return "${env:NAME} or ${file:PATH}"
+	case durationType:
+		return "duration"
+	}
+	switch t.Kind() {
+	case reflect.Slice:
+		many := strings.Replace(inWords(t.Elem()), "text", "texts", 1)
+		many = strings.Replace(many, "number", "numbers", 1)
+		if _, ok := reflect.New(t).Interface().(unmarshaler); ok {
+			return inWords(t.Elem()) + ", or list of " + many
+		}
+		return "list of " + many
+	case reflect.Map:
+		return "map of " + inWords(t.Elem())
+	case reflect.Struct:
+		if _, ok := reflect.New(t).Interface().(encoding.TextUnmarshaler); ok {
+			return "text"
+		}
+		return "map"
+	case reflect.Bool:
+		return "true or false"
+	case reflect.Float32, reflect.Float64:
+		return "number"
+	case reflect.String:
+		return "text"
+	case reflect.Interface:
+		return "any value"
+	}
+	return "whole number"
+}
