@@ -13,7 +13,12 @@ import (
 	"testing"
 	"time"
 
+	"github.com/apache/arrow/go/v17/arrow"
+	"github.com/apache/arrow/go/v17/arrow/array"
 	"github.com/apache/arrow/go/v17/arrow/memory"
+	"github.com/apache/arrow/go/v17/parquet"
+	"github.com/apache/arrow/go/v17/parquet/compress"
+	"github.com/apache/arrow/go/v17/parquet/pqarrow"
 
 	"github.com/headwater-data/headwater/connectors"
 )
@@ -91,4 +96,52 @@ func BenchmarkReadCSV(b *testing.B) {
 	b.Run("ascii", func(b *testing.B) { benchmarkRead(b, "a.csv", ascii, n, Options{}) })
 	quoted := bytes.ReplaceAll(buf.Bytes(), []byte("杭州市"), []byte(`"杭州市"`))
 	b.Run("quoted", func(b *testing.B) { benchmarkRead(b, "a.csv", quoted, n, Options{}) })
+}
+
+// observationsParquet writes n rows of the same seven columns, typed, in row groups of 128Ki rows.
+func observationsParquet(w io.Writer, n int) error {
+	schema := arrow.NewSchema([]arrow.Field{
+		{Name: "id", Type: arrow.PrimitiveTypes.Int64},
+		{Name: "region", Type: arrow.BinaryTypes.String, Nullable: true},
+		{Name: "region_name", Type: arrow.BinaryTypes.String, Nullable: true},
+		{Name: "indicator", Type: arrow.BinaryTypes.String, Nullable: true},
+		{Name: "period", Type: arrow.FixedWidthTypes.Date32, Nullable: true},
+		{Name: "value", Type: arrow.PrimitiveTypes.Float64, Nullable: true},
+		{Name: "unit", Type: arrow.BinaryTypes.String, Nullable: true},
+	}, nil)
+	props := parquet.NewWriterProperties(parquet.WithCompression(compress.Codecs.Snappy), parquet.WithMaxRowGroupLength(128<<10))
+	pw, err := pqarrow.NewFileWriter(schema, w, props, pqarrow.NewArrowWriterProperties(pqarrow.WithStoreSchema()))
+	if err != nil {
+		return err
+	}
+	random := rand.New(rand.NewPCG(1, 2))
+	b := array.NewRecordBuilder(memory.NewGoAllocator(), schema)
+	defer b.Release()
+	for i := range n {
+		b.Field(0).(*array.Int64Builder).Append(int64(i))
+		b.Field(1).(*array.StringBuilder).Append(fmt.Sprintf("33%04d", random.IntN(9999)))
+		b.Field(2).(*array.StringBuilder).Append("杭州市")
+		b.Field(3).(*array.StringBuilder).Append("air.pm25")
+		b.Field(4).(*array.Date32Builder).Append(arrow.Date32(18628 + i%365))
+		b.Field(5).(*array.Float64Builder).Append(float64(random.IntN(5000)) / 10)
+		b.Field(6).(*array.StringBuilder).Append("ug/m3")
+		if (i+1)%(64<<10) == 0 || i+1 == n {
+			record := b.NewRecord()
+			err := pw.WriteBuffered(record)
+			record.Release()
+			if err != nil {
+				return err
+			}
+		}
+	}
+	return pw.Close()
+}
+
+func BenchmarkReadParquet(b *testing.B) {
+	const n = 1_000_000
+	var buf bytes.Buffer
+	if err := observationsParquet(&buf, n); err != nil {
+		b.Fatal(err)
+	}
+	benchmarkRead(b, "a.parquet", buf.Bytes(), n, Options{})
 }

@@ -25,7 +25,7 @@ func openCSV(ctx context.Context, c *content, o *Options, env connectors.Environ
 		return nil, err
 	}
 	r := &csvReader{text: t, place: c.place, ragged: o.Ragged, scan: newScanner(t.r, dialect{
-		delimiter: []byte(o.delimiter(c.name)), quote: o.quote(), comment: []byte(o.Comment), maxRow: o.maxRowBytes(),
+		delimiter: []byte(o.delimiter(c.name)), quote: o.quote(), comment: []byte(o.Comment), maxRow: o.maxRowBytes(), rules: "csv",
 	})}
 	r.scan.clean, r.scan.decoded = t.clean(), t.encoding == encGB18030
 	names, err := r.header(o)

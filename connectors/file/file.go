@@ -183,6 +183,12 @@ func openDecoder(ctx context.Context, c *content, format string, o *Options, env
 	switch format {
 	case formatCSV:
 		return openCSV(ctx, c, o, env, after)
+	case formatJSONL:
+		return openJSONL(ctx, c, o, env, after)
+	case formatJSON:
+		return openJSON(ctx, c, o, env, after)
+	case formatParquet:
+		return openParquet(ctx, c, env, after)
 	}
 	return nil, fmt.Errorf("%s: no such format: %q", c.place, format)
 }
@@ -389,7 +395,29 @@ func (c *content) blame(ctx context.Context, planned *cursor, err error) error {
 	return err
 }
 
-// Count returns how many rows a Parquet file says it has. Other formats do not say.
-func (s *Source) Count(ctx context.Context, shard connectors.Stream) (int64, error) {
-	return 0, errors.ErrUnsupported
+// Count returns how many rows a Parquet file says it has. For other formats, which do not say, the error is
+// errors.ErrUnsupported.
+func (s *Source) Count(ctx context.Context, shard connectors.Stream) (n int64, err error) {
+	e, o, err := s.find(ctx, shard)
+	if err != nil {
+		return 0, err
+	}
+	if e.format != formatParquet {
+		return 0, errors.ErrUnsupported
+	}
+	c, err := openContent(e, o)
+	if err != nil {
+		return 0, err
+	}
+	defer func() { err = errors.Join(err, c.Close()) }()
+	defer c.recoverDamage(&err)
+	r, err := c.readerAt(ctx)
+	if err != nil {
+		return 0, err
+	}
+	f, err := c.parquetFile(r)
+	if err != nil {
+		return 0, err
+	}
+	return f.NumRows(), nil
 }

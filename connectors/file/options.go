@@ -21,11 +21,11 @@ type Config struct{}
 
 // Options say which files a stream is made of and how they are read (`read:` in the source's YAML).
 type Options struct {
-	Path     Strings `yaml:"path" json:"path" desc:"File, folder (the files directly in it) or glob (** crosses folders), or a list of these. Relative to the project. Names that begin with a dot or ~$ or end in .part, .tmp, .partial, .filepart, .crdownload or .swp are left alone."`
-	Format   string  `yaml:"format,omitempty" json:"format,omitempty" desc:"csv, jsonl, json, xlsx or parquet. Defaults to what the file's extension says, looking through .gz and .zip."`
+	Path     Strings `yaml:"path" json:"path" required:"true" desc:"File, folder (the files directly in it) or glob (** crosses folders), or a list of these. Relative to the project. Names that begin with a dot or ~$ or end in .part, .tmp, .partial, .filepart, .crdownload or .swp are left alone."`
+	Format   string  `yaml:"format,omitempty" json:"format,omitempty" enum:"csv,jsonl,json,xlsx,parquet" desc:"csv, jsonl, json, xlsx or parquet. Defaults to what the file's extension says, looking through .gz and .zip."`
 	Member   string  `yaml:"member,omitempty" json:"member,omitempty" desc:"Glob of the members of a zip that are read. Defaults to all whose extension is known."`
-	Encoding string  `yaml:"encoding,omitempty" json:"encoding,omitempty" desc:"auto, utf-8, gb18030, gbk or gb2312 (the last two are read as gb18030, which holds both). auto is: what a byte order mark says; UTF-8 if all of the file is valid UTF-8; else GB18030. Defaults to auto."`
-	OnChange string  `yaml:"on_change,omitempty" json:"on_change,omitempty" desc:"What a changed file means: replace (its rows take the place of all it brought before, and rows that are gone from it are deleted), merge (read again, nothing is deleted) or append (only what was added at its end is read; csv and jsonl). Defaults to replace."`
+	Encoding string  `yaml:"encoding,omitempty" json:"encoding,omitempty" enum:"auto,utf-8,gb18030,gbk,gb2312" desc:"auto, utf-8, gb18030, gbk or gb2312 (the last two are read as gb18030, which holds both). auto is: what a byte order mark says; UTF-8 if all of the file is valid UTF-8; else GB18030. Defaults to auto."`
+	OnChange string  `yaml:"on_change,omitempty" json:"on_change,omitempty" enum:"replace,merge,append" desc:"What a changed file means: replace (its rows take the place of all it brought before, and rows that are gone from it are deleted), merge (read again, nothing is deleted) or append (only what was added at its end is read; csv and jsonl). Defaults to replace."`
 
 	Settle      time.Duration `yaml:"settle,omitempty" json:"settle,omitempty" desc:"A file is taken once it has not changed for this long, such as 30s. Defaults to 0s: files are complete when they appear under their name."`
 	MaxRowBytes int64         `yaml:"max_row_bytes,omitempty" json:"max_row_bytes,omitempty" desc:"Longest row or record in bytes (at most 4194304). Longer ones go to the quarantine; an unclosed quote is given up after as much. Defaults to 1048576."`

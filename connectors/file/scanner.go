@@ -13,6 +13,7 @@ type dialect struct {
 	quote     byte // 0: none
 	comment   []byte
 	maxRow    int
+	rules     string // what the names of broken rules begin with
 }
 
 // scanner cuts a text into rows and fields without copying: what it gives points into its own buffer and is valid until the
@@ -334,7 +335,7 @@ func (s *scanner) quotedField(p int) (next int, end bool, fault *rowFault, err e
 				return p, false, nil, err
 			}
 			if !got && i < 0 {
-				return p, false, &rowFault{"csv.quote", len(s.spans) + 1, fmt.Sprintf("the quote that opens field %d is not closed before the end of the file", len(s.spans)+1)}, nil
+				return p, false, &rowFault{s.rules + ".quote", len(s.spans) + 1, fmt.Sprintf("the quote that opens field %d is not closed before the end of the file", len(s.spans)+1)}, nil
 			}
 			continue
 		}
@@ -368,7 +369,7 @@ func (s *scanner) quotedField(p int) (next int, end bool, fault *rowFault, err e
 	case bytes.HasPrefix(rest, s.delimiter):
 		return p + len(s.delimiter), false, nil, nil
 	}
-	return p, false, &rowFault{"csv.quote", len(s.spans), fmt.Sprintf("text follows the closing quote of field %d; a quote inside a quoted field must be doubled", len(s.spans))}, nil
+	return p, false, &rowFault{s.rules + ".quote", len(s.spans), fmt.Sprintf("text follows the closing quote of field %d; a quote inside a quoted field must be doubled", len(s.spans))}, nil
 }
 
 // bareField reads the unquoted field at p.
@@ -405,7 +406,7 @@ func (s *scanner) bareField(p int) (next int, end bool, fault *rowFault, err err
 }
 
 func (s *scanner) sizeFault() *rowFault {
-	return &rowFault{"csv.size", 0, fmt.Sprintf("the row is longer than %d bytes (max_row_bytes): is a quote in it not closed?", s.maxRow)}
+	return &rowFault{s.rules + ".size", 0, fmt.Sprintf("the row is longer than %d bytes (max_row_bytes): is a quote in it not closed?", s.maxRow)}
 }
 
 // giveUp goes on at the line after the one where the row began.
@@ -467,7 +468,7 @@ func (s *scanner) inspect(from int) *rowFault {
 	}
 	if i := bytes.IndexByte(s.raw, 0); i >= 0 {
 		column := utf8.RuneCount(s.raw[:i]) + 1
-		return &rowFault{"csv.nul", column, fmt.Sprintf("line %d, character %d: a NUL byte", s.startLine, column)}
+		return &rowFault{s.rules + ".nul", column, fmt.Sprintf("line %d, character %d: a NUL byte", s.startLine, column)}
 	}
 	return nil
 }
