@@ -69,16 +69,17 @@ func mergeFacts(builtin, imported []fact) []fact {
 		if !ok {
 			continue
 		}
-		refine := func(b bound) bound { return base.refine(b) }
-		f.from, f.to = refine(f.from), refine(f.to)
+		if from, to := base.refine(f.from), base.refine(f.to); to.isZero() || to.end().After(from.start()) {
+			f.from, f.to = from, to
+		}
 		f.moves = slices.Clone(f.moves)
 		for j := range f.moves {
-			f.moves[j].on = refine(f.moves[j].on)
+			f.moves[j].on = base.refine(f.moves[j].on)
 		}
 		if last[f.code] != i {
 			continue
 		}
-		if f.to.isZero() && !base.to.isZero() {
+		if f.to.isZero() && base.to.end().After(f.from.start()) {
 			f.to = base.to
 			f.moves = append(f.moves, base.movesAtEnd()...)
 		}

@@ -1,6 +1,7 @@
 package schemas
 
 import (
+	"bytes"
 	_ "embed"
 	"encoding/csv"
 	"errors"
@@ -13,8 +14,6 @@ import (
 	"sync"
 	"time"
 	"unicode/utf8"
-
-	"bytes"
 
 	"github.com/headwater-data/headwater/internal/problem"
 )
@@ -54,6 +53,15 @@ func ImportRegions(r io.Reader, name string) (*Regions, problem.List) {
 		return nil, problems
 	}
 	return buildRegions(mergeFacts(builtinFacts(), facts)), nil
+}
+
+// overlaps reports whether a code would stand for both at once. In the year of a change both the old and the new one are
+// listed, which is no overlap.
+func (f fact) overlaps(o fact) bool {
+	if o.from.start().Before(f.from.start()) {
+		f, o = o, f
+	}
+	return f.from.year == o.from.year || f.to.isZero() || f.to.year > o.from.year
 }
 
 // factColumns finds a list's columns by their header.
@@ -117,11 +125,7 @@ func readFacts(r io.Reader, name string) ([]fact, problem.List) {
 		return nil, problems
 	}
 	var facts []fact
-	type place struct {
-		code string
-		from int
-	}
-	seen := map[place]bool{}
+	lines := map[string][]fact{} // by code, to find spans that overlap
 	for {
 		record, err := reader.Read()
 		if err == io.EOF {
@@ -136,10 +140,10 @@ func readFacts(r io.Reader, name string) ([]fact, problem.List) {
 		if err != nil {
 			_, at := reader.FieldPos(column)
 			report(line, at, err.Error(), "")
-		} else if seen[place{f.code, f.from.year}] {
-			report(line, 1, fmt.Sprintf("code %s with the same beginning is there twice", f.code), "")
+		} else if slices.ContainsFunc(lines[f.code], f.overlaps) {
+			report(line, 1, fmt.Sprintf("code %s is there twice at the same time", f.code), "")
 		} else {
-			seen[place{f.code, f.from.year}] = true
+			lines[f.code] = append(lines[f.code], f)
 			facts = append(facts, f)
 		}
 		if len(facts) > maxRegionRows {

@@ -293,8 +293,7 @@ func (r *Regions) byNameOn(name, within string, on time.Time) (Resolution, *Regi
 	if whole, ok := strings.CutSuffix(name, "本级"); ok {
 		return r.ownLevel(name, whole, within, on)
 	}
-	found, fault := r.search(name, within, on)
-	return found, fault
+	return r.search(name, within, on)
 }
 
 // ownLevel resolves 杭州市本级 and 市本级: what a city does itself, beside its counties. It is no region of its own.
@@ -310,17 +309,15 @@ func (r *Regions) ownLevel(name, whole, within string, on time.Time) (Resolution
 		return found, fault
 	}
 	found, fault := r.search(whole, within, on)
-	if fault != nil {
+	if fault != nil && fault.Rule == RuleRegionUnknown {
 		// 杭州市市本级 repeats the kind.
-		if shorter := string([]rune(whole)[:runes(whole)-1]); shorter != "" {
-			if again, fault := r.search(shorter, within, on); fault == nil {
-				found = again
-			} else {
-				return Resolution{}, unknown("%q is no region in the reference", clip(name))
-			}
-		}
+		letters := []rune(whole)
+		found, fault = r.search(string(letters[:len(letters)-1]), within, on)
 	}
-	if found.Code == "" {
+	if fault != nil {
+		if fault.Rule == RuleRegionUnknown {
+			return Resolution{}, unknown("%q is no region in the reference", clip(name))
+		}
 		return Resolution{}, fault
 	}
 	found.Exact, found.Note = false, joinNotes(note, found.Note)
@@ -332,41 +329,46 @@ var fillers = []string{"市辖区", "省直辖县级行政区划", "自治区直
 
 // search finds a name: as a whole, as a short name, or as a path from a larger region to a smaller one.
 func (r *Regions) search(name, within string, on time.Time) (Resolution, *RegionError) {
+	return r.searchBelow(name, within, on, 0)
+}
+
+// pathLevels are the levels that can begin a path. A path goes down at every step, which also bounds the search.
+var pathLevels = []string{LevelNation, LevelProvince, LevelCity}
+
+func (r *Regions) searchBelow(name, within string, on time.Time, depth int) (Resolution, *RegionError) {
+	indexes := []map[string][]string{r.byName, r.byShort}
 	var fault *RegionError
-	for _, index := range []map[string][]string{r.byName, r.byShort} {
+	for _, index := range indexes {
 		found, why := r.choose(name, index, within, on)
-		if why == nil {
-			return found, nil
+		if why == nil || why.Rule == RuleRegionAmbiguous {
+			return found, why
 		}
-		if fault == nil || why.Rule == RuleRegionAmbiguous {
-			fault = why
-		}
-		if why.Rule == RuleRegionAmbiguous {
-			return Resolution{}, fault
-		}
+		fault = why
 	}
 	// Longest beginning first: 吉林市 before 吉林.
 	letters := []rune(name)
 	for cut := len(letters) - 1; cut >= 2; cut-- {
-		head, tail := string(letters[:cut]), string(letters[cut:])
-		for _, index := range []map[string][]string{r.byName, r.byShort} {
+		head, tail := string(letters[:cut]), withoutFiller(string(letters[cut:]))
+		for i, index := range indexes {
 			for _, code := range index[head] {
-				if within != "" && !r.inside(r.byCode[code][0], within) && !r.inside(r.byCode[within][0], code) {
+				if i > 0 && slices.Contains(r.byName[head], code) {
+					continue // tried already
+				}
+				step := slices.Index(pathLevels, r.byCode[code][0].Level)
+				if step < depth {
 					continue
 				}
-				if r.byCode[code][0].Level == LevelCounty {
-					continue // nothing below a county is in the reference
-				}
 				inner := code
-				if within != "" && r.inside(r.byCode[within][0], code) {
-					inner = within
-				}
-				for _, filler := range fillers {
-					if rest, ok := strings.CutPrefix(tail, filler); ok && rest != "" {
-						tail = rest
+				if within != "" {
+					switch {
+					case r.inside(r.byCode[code][0], within):
+					case r.inside(r.byCode[within][0], code): // the path begins above what is known already
+						inner = within
+					default:
+						continue
 					}
 				}
-				found, why := r.search(tail, inner, on)
+				found, why := r.searchBelow(tail, inner, on, step+1)
 				if why == nil {
 					return found, nil
 				}
@@ -377,6 +379,15 @@ func (r *Regions) search(name, within string, on time.Time) (Resolution, *Region
 		}
 	}
 	return Resolution{}, fault
+}
+
+func withoutFiller(tail string) string {
+	for _, filler := range fillers {
+		if rest, ok := strings.CutPrefix(tail, filler); ok && rest != "" {
+			return rest
+		}
+	}
+	return tail
 }
 
 // choose picks among the codes that ever bore a name. Better than others are those that bore it on the day, then those that
