@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"runtime/debug"
 	"strings"
 	"sync"
 	"syscall"
@@ -329,7 +330,12 @@ func run(ctx context.Context, kind Kind, j job) error {
 	}
 }
 
+// brokerMemoryBytes is what the broker collects its garbage for. It needs a tenth of that, but reads whole segments of all
+// partitions when it starts.
+const brokerMemoryBytes = 256 << 20
+
 func runBroker(ctx context.Context, j job) error {
+	debug.SetMemoryLimit(brokerMemoryBytes)
 	b, err := broker.Open(broker.Config{Dir: j.dir, Listener: j.listener, User: user, Password: j.password, Sync: true, Logger: j.log})
 	if err != nil {
 		return err

@@ -84,8 +84,8 @@ func Open(cfg Config) (*Broker, error) {
 	if b.log == nil {
 		b.log = slog.New(slog.DiscardHandler)
 	}
-	if cfg.Dir == "" || cfg.Listener == nil || cfg.User == "" || !cfg.Password.IsSet() {
-		return nil, errors.New("embedded broker: Dir, Listener, User and Password are required")
+	if cfg.Listener == nil {
+		return nil, errors.New("open embedded broker: Listener is required")
 	}
 	if err := b.open(); err != nil {
 		return nil, errors.Join(fmt.Errorf("open embedded broker in %s: %w", cfg.Dir, err), ignoreClosed(cfg.Listener.Close()))
@@ -97,6 +97,9 @@ func Open(cfg Config) (*Broker, error) {
 }
 
 func (b *Broker) open() error {
+	if b.cfg.Dir == "" || b.cfg.User == "" || !b.cfg.Password.IsSet() {
+		return errors.New("Dir, User and Password are required")
+	}
 	if err := os.MkdirAll(b.cfg.Dir, 0o700); err != nil {
 		return err
 	}

@@ -55,7 +55,13 @@ func (b *Broker) clean(ctx context.Context, now time.Time) error {
 				return err
 			}
 			start, expired := startAfterRetention(segments, now, maxAge, maxBytes)
-			if !expired {
+			info := b.cluster.PartitionInfo(t.Name, p)
+			if !expired || info == nil { // deleted meanwhile
+				continue
+			}
+			// A segment that was just begun may have no record yet.
+			start = min(start, info.HighWatermark-1)
+			if start <= info.LogStartOffset {
 				continue
 			}
 			if err := b.cluster.DeleteRecords(t.Name, p, start); err != nil {

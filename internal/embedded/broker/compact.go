@@ -5,7 +5,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -142,7 +141,7 @@ func finishCompactions(partitions string) error {
 	return eachPartition(partitions, func(dir string) error {
 		if old, ok := strings.CutSuffix(dir, replacedSuffix); ok {
 			// The new folder was whole when the old one got this name.
-			if err := os.Rename(old+compactedSuffix, old); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			if err := ignoreNotExist(os.Rename(old+compactedSuffix, old)); err != nil {
 				return err
 			}
 			return os.RemoveAll(dir)
@@ -184,12 +183,11 @@ func eachBatch(segments []segment, do func(raw []byte, b *kmsg.RecordBatch) erro
 
 // batchBytes is the size of the record batch that raw begins with, or 0 when it is not whole.
 func batchBytes(raw []byte) int {
-	const headerBytes = 61 // of a record batch without records
-	if len(raw) < headerBytes {
+	if len(raw) < batchHeadBytes {
 		return 0
 	}
 	size := int64(binary.BigEndian.Uint32(raw[8:])) + 12
-	if size < headerBytes || size > int64(len(raw)) {
+	if size < batchHeadBytes || size > int64(len(raw)) {
 		return 0
 	}
 	return int(size)

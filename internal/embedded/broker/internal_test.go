@@ -56,13 +56,21 @@ func FuzzWholeEntries(f *testing.F) {
 	})
 }
 
-// Whatever stands in a segment: no panic, and a batch lies within it.
-func FuzzBatchBytes(f *testing.F) {
+// Whatever stands in a segment: no panic, batches lie within it, and both ways of walking them meet the same ones.
+func FuzzBatches(f *testing.F) {
 	f.Add(make([]byte, 61))
 	f.Add(bytes.Repeat([]byte{0xff}, 100))
+	whole := make([]byte, 80)
+	binary.BigEndian.PutUint32(whole[8:], 80-12)
+	f.Add(append(whole, whole...))
 	f.Fuzz(func(t *testing.T, raw []byte) {
-		if n := batchBytes(raw); n != 0 && (n < 61 || n > len(raw)) {
-			t.Errorf("a batch of %d bytes in %d", n, len(raw))
+		want := 0
+		for n := batchBytes(raw); n != 0; n = batchBytes(raw[want:]) {
+			want += n
+		}
+		got, err := scanBatches(bytes.NewReader(raw), int64(len(raw)))
+		if err != nil || got.bytes != int64(want) || want > len(raw) {
+			t.Errorf("got whole batches of %d bytes, %v, want %d of %d", got.bytes, err, want, len(raw))
 		}
 	})
 }

@@ -25,7 +25,7 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 // the last broker ended. It must run before kfake opens the folder.
 func mend(dir string, log *slog.Logger) error {
 	// The password is ours to keep, and may have been replaced since; kfake would go on with the one it wrote down.
-	if err := os.Remove(filepath.Join(dir, "sasl.json")); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err := ignoreNotExist(os.Remove(filepath.Join(dir, "sasl.json"))); err != nil {
 		return err
 	}
 	for _, name := range []string{"groups.log", "pids.log"} {
@@ -47,7 +47,10 @@ func mend(dir string, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
-	return compactAll(partitionsDir(dir), topics, log)
+	if err := compactAll(partitionsDir(dir), topics, log); err != nil {
+		return err
+	}
+	return eachPartition(partitionsDir(dir), func(dir string) error { return renewSnapshot(dir, log) })
 }
 
 // cutTornEntries cuts off what a kill left of an entry at the end of one of kfake's append-only logs. kfake skips it when

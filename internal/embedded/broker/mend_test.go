@@ -129,7 +129,7 @@ func TestCompactedTopicsShrinkWhenTheBrokerStarts(t *testing.T) {
 func TestKilledCompactionsAreEnded(t *testing.T) {
 	content := func(t *testing.T, dir string) string {
 		t.Helper()
-		raw, err := os.ReadFile(filepath.Join(dir, "partitions", "topic-0", "0.dat"))
+		raw, err := os.ReadFile(filepath.Join(dir, "partitions", "topic-0", "mark"))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -141,7 +141,7 @@ func TestKilledCompactionsAreEnded(t *testing.T) {
 	}
 	for _, c := range []struct {
 		name    string
-		folders map[string]string // suffix -> content of the segment
+		folders map[string]string // suffix -> what its file says
 		want    string
 	}{
 		{"while the new folder was written: the old one stays", map[string]string{"": "old", ".compacted": "ne"}, "old"},
@@ -155,7 +155,7 @@ func TestKilledCompactionsAreEnded(t *testing.T) {
 				if err := os.MkdirAll(folder, 0o700); err != nil {
 					t.Fatal(err)
 				}
-				if err := os.WriteFile(filepath.Join(folder, "0.dat"), []byte(text), 0o600); err != nil {
+				if err := os.WriteFile(filepath.Join(folder, "mark"), []byte(text), 0o600); err != nil {
 					t.Fatal(err)
 				}
 			}
