@@ -1,8 +1,11 @@
 package clickhouse
 
 import (
+	"bufio"
+	"bytes"
 	"compress/gzip"
 	"compress/zlib"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -53,7 +56,7 @@ func decodeBody(body io.Reader, encoding string, native bool) (io.ReadCloser, er
 		return struct {
 			io.Reader
 			io.Closer
-		}{chcompress.NewReader(decoded), decoded}, nil
+		}{newFrameReader(decoded), decoded}, nil
 	}
 	return decoded, nil
 }
@@ -64,6 +67,71 @@ func undecodable(err error) error {
 		return err
 	}
 	return exception(codeCannotDecompress, "Cannot decompress the body: %v", err)
+}
+
+const (
+	// A frame of ClickHouse's own compression: checksum, method, size with these nine bytes, size of what it holds.
+	frameChecksumBytes = 16
+	frameHeadBytes     = frameChecksumBytes + 9
+	// frameMaxBytes bounds a frame, compressed and not.
+	frameMaxBytes = 128 << 20
+)
+
+// frameReader undoes ClickHouse's own compression (decompress=1). It cuts the frames apart itself, because a body that ends
+// within a frame must be an error and the decoder underneath cannot tell that end from the right one.
+type frameReader struct {
+	from    *bufio.Reader
+	frame   bytes.Reader // the compressed frame in work
+	decoder *chcompress.Reader
+	left    int // bytes of the frame that the decoder still holds
+}
+
+func newFrameReader(from io.Reader) *frameReader {
+	r := &frameReader{from: bufio.NewReader(from)}
+	r.decoder = chcompress.NewReader(&r.frame)
+	return r
+}
+
+func (r *frameReader) Read(p []byte) (int, error) {
+	for r.left == 0 {
+		if err := r.next(); err != nil {
+			return 0, err
+		}
+	}
+	n, err := r.decoder.Read(p[:min(len(p), r.left)])
+	r.left -= n
+	if err != nil {
+		return n, undecodable(err)
+	}
+	return n, nil
+}
+
+// next takes in a whole frame; io.EOF means that there was none.
+func (r *frameReader) next() error {
+	head, err := r.from.Peek(frameHeadBytes)
+	if errors.Is(err, io.EOF) && len(head) > 0 {
+		return io.ErrUnexpectedEOF
+	}
+	if err != nil {
+		return err
+	}
+	compressed := frameChecksumBytes + int64(binary.LittleEndian.Uint32(head[frameChecksumBytes+1:]))
+	held := int64(binary.LittleEndian.Uint32(head[frameChecksumBytes+5:]))
+	if compressed < frameHeadBytes || compressed > frameMaxBytes || held > frameMaxBytes {
+		return exception(codeCannotDecompress, "A compressed frame claims to have %d bytes and to hold %d", compressed, held)
+	}
+	// Grown by what comes, not by what the head claims.
+	var frame bytes.Buffer
+	frame.Grow(int(min(compressed, 1<<20)))
+	if n, err := io.CopyN(&frame, r.from, compressed); err != nil {
+		if errors.Is(err, io.EOF) && n < compressed {
+			return io.ErrUnexpectedEOF
+		}
+		return err
+	}
+	r.frame.Reset(frame.Bytes())
+	r.left = int(held)
+	return nil
 }
 
 // flushWriter is a stage of the way to the client.
@@ -103,7 +171,9 @@ func newEncoder(to io.Writer, encoding string) (flushWriter, error) {
 	case "zstd":
 		return zstd.NewWriter(to, zstd.WithEncoderConcurrency(1), zstd.WithEncoderLevel(zstd.SpeedFastest))
 	case "lz4":
-		return lz4.NewWriter(to), nil
+		// Hides the writer's ReadFrom, after which Close does not end the stream.
+		w := lz4.NewWriter(to)
+		return struct{ flushWriter }{w}, nil
 	}
 	return nil, fmt.Errorf("no encoder for %q", encoding)
 }

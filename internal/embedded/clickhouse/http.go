@@ -74,7 +74,11 @@ func (s *server) refuse(w http.ResponseWriter, err error) {
 
 // wording ends an error's text as a server does.
 func (s *server) wording(e *Exception) string {
-	return fmt.Sprintf("%s (version %s (headwater embedded))\n", strings.TrimSpace(e.Message), s.version)
+	message := strings.TrimSpace(e.Message)
+	if strings.HasSuffix(message, "(version "+s.version+")") {
+		return message + "\n"
+	}
+	return fmt.Sprintf("%s (version %s)\n", message, s.version)
 }
 
 // request is one statement on its way.
@@ -88,6 +92,8 @@ type request struct {
 	tag        string // names the statement to KILL QUERY
 	body       *spool
 	started    time.Time
+	// restore is what brings a session's settings back after the statement.
+	restore []string
 }
 
 // notSettings are the URL parameters that mean something to the interface itself; every other one is a setting.
@@ -224,7 +230,7 @@ func (q *request) connect() (*connection, func(), error) {
 		if err != nil {
 			return nil, nil, err
 		}
-		if _, err := q.prepare(c, false); err != nil {
+		if err := q.prepare(c, false); err != nil {
 			c.close()
 			return nil, nil, err
 		}
@@ -245,45 +251,54 @@ func (q *request) connect() (*connection, func(), error) {
 	put := func() {
 		q.server.sessions.put(q.user, id, taken, q.parameters.Get("close_session") == "1")
 	}
-	restore, err := q.prepare(taken.connection, true)
-	if err != nil {
-		put()
-		return nil, nil, err
-	}
-	return taken.connection, func() {
-		if err := taken.connection.settle(restore); err != nil {
+	release := func() {
+		if err := taken.connection.settle(q.restore); err != nil {
 			// A session whose settings are unknown must not serve anybody.
 			q.server.config.Logger.Warn("session is given up", slog.Any("error", err))
 			q.parameters.Set("close_session", "1")
 		}
 		put()
-	}, nil
+	}
+	if err := q.prepare(taken.connection, true); err != nil {
+		release()
+		return nil, nil, err
+	}
+	return taken.connection, release, nil
 }
 
 // settle brings a session's connection back after a statement. A statement that failed while it wrote may leave bytes in the
 // connection's output; a first statement takes them away.
-func (c *connection) settle(restore string) error {
+func (c *connection) settle(restore []string) error {
 	rest, err := c.query("SELECT 1", "Null")
 	if err != nil {
 		return err
 	}
 	rest.release()
-	if restore == "" {
-		return nil
+	for _, sql := range restore {
+		if err := c.exec(sql); err != nil {
+			return err
+		}
 	}
-	return c.exec(restore)
+	return nil
 }
 
-// prepare applies database, settings and rights. In a session the settings hold for this statement only: restore brings
-// the former ones back.
-func (q *request) prepare(c *connection, inSession bool) (restore string, err error) {
+// prepare applies database, settings and rights. In a session they hold for this statement only.
+func (q *request) prepare(c *connection, inSession bool) error {
 	database := q.parameters.Get("database")
 	if database == "" {
 		database = q.web.Header.Get("X-ClickHouse-Database")
 	}
 	if database != "" {
+		if inSession {
+			current, err := c.query("SELECT currentDatabase()", "TSVRaw")
+			if err != nil {
+				return err
+			}
+			q.restore = append(q.restore, "USE "+quoteName(strings.TrimSuffix(string(current.bytes), "\n")))
+			current.release()
+		}
 		if err := c.exec("USE " + quoteName(database)); err != nil {
-			return "", err
+			return err
 		}
 	}
 	changes := []string{"log_comment = " + quoteText(q.tag+" "+q.parameters.Get("log_comment"))}
@@ -293,20 +308,22 @@ func (q *request) prepare(c *connection, inSession bool) (restore string, err er
 			continue
 		}
 		if !settingName.MatchString(name) {
-			return "", &Exception{Code: 115, Message: fmt.Sprintf("Code: 115. DB::Exception: Setting %q is neither a builtin setting nor started with the prefix of a custom one. (UNKNOWN_SETTING)", name)}
+			return &Exception{Code: 115, Message: fmt.Sprintf("Code: 115. DB::Exception: Setting %q is neither a builtin setting nor started with the prefix of a custom one. (UNKNOWN_SETTING)", name)}
 		}
 		names = append(names, name)
 		changes = append(changes, name+" = "+quoteText(values[0]))
 	}
 	if inSession && len(names) > 0 {
-		if restore, err = formerSettings(c, names); err != nil {
-			return "", err
+		former, err := formerSettings(c, names)
+		if err != nil {
+			return err
 		}
+		q.restore = append(q.restore, former...)
 	}
 	if err := c.exec("SET " + strings.Join(changes, ", ")); err != nil {
-		return "", err
+		return err
 	}
-	return restore, q.prepareRights(c, inSession)
+	return q.prepareRights(c, inSession)
 }
 
 func (q *request) prepareRights(c *connection, inSession bool) error {
@@ -327,22 +344,22 @@ func (q *request) prepareRights(c *connection, inSession bool) error {
 	return nil
 }
 
-// formerSettings words the statement that brings settings back to what they are now.
-func formerSettings(c *connection, names []string) (string, error) {
+// formerSettings words the statement that brings settings back to what they are now; none when the engine knows none of them.
+func formerSettings(c *connection, names []string) ([]string, error) {
 	quoted := make([]string, len(names))
 	for i, name := range names {
 		quoted[i] = quoteText(name)
 	}
 	result, err := c.query("SELECT name, value, changed FROM system.settings WHERE name IN ("+strings.Join(quoted, ", ")+")", "JSONCompactEachRow")
 	if err != nil {
-		return "", err
+		return nil, err
 	}
 	defer result.release()
 	var former []string
 	for line := range bytes.Lines(result.bytes) {
 		var row [3]any
 		if err := json.Unmarshal(line, &row); err != nil {
-			return "", fmt.Errorf("read the session's settings: %w", err)
+			return nil, fmt.Errorf("read the session's settings: %w", err)
 		}
 		if changed, ok := row[2].(float64); ok && changed == 0 {
 			former = append(former, fmt.Sprintf("%v = DEFAULT", row[0]))
@@ -351,9 +368,9 @@ func formerSettings(c *connection, names []string) (string, error) {
 		former = append(former, fmt.Sprintf("%v = %s", row[0], quoteText(fmt.Sprint(row[1]))))
 	}
 	if len(former) == 0 {
-		return "", nil
+		return nil, nil
 	}
-	return "SET " + strings.Join(former, ", "), nil
+	return []string{"SET " + strings.Join(former, ", ")}, nil
 }
 
 // bindings are the values of the statement's {name:Type} placeholders.
@@ -382,23 +399,30 @@ func (q *request) defaultFormat(otherwise string) (string, error) {
 	return format, nil
 }
 
-// execute decides what kind of statement it is.
-func (q *request) execute(ctx context.Context, c *connection) error {
+// text is everything that the client sent as its query: the parameter, then the body. Each call begins anew.
+func (q *request) text() (io.Reader, error) {
 	body, err := q.body.reader()
 	if err != nil {
-		return err
+		return nil, err
 	}
-	text := q.parameters.Get("query")
-	full := body
-	if text != "" {
-		full = io.MultiReader(strings.NewReader(text+"\n"), body)
+	if query := q.parameters.Get("query"); query != "" {
+		return io.MultiReader(strings.NewReader(query+"\n"), body), nil
+	}
+	return body, nil
+}
+
+// execute decides what kind of statement it is.
+func (q *request) execute(ctx context.Context, c *connection) error {
+	full, err := q.text()
+	if err != nil {
+		return err
 	}
 	prefix, err := io.ReadAll(io.LimitReader(full, insertHeadBytes))
 	if err != nil {
 		return err
 	}
 	if head, ok := splitInsert(string(prefix)); ok {
-		return q.insert(c, head, io.MultiReader(bytes.NewReader(prefix[head.rows:]), full))
+		return q.insert(c, head)
 	}
 	rest, err := io.ReadAll(io.LimitReader(full, statementBytes-insertHeadBytes+1))
 	if err != nil {
@@ -452,7 +476,7 @@ func isSessionStatement(sql string) bool {
 }
 
 // insert feeds rows to an INSERT. All of them are here already.
-func (q *request) insert(c *connection, head insertHead, rows io.Reader) error {
+func (q *request) insert(c *connection, head insertHead) error {
 	if q.mustNotWrite() {
 		return exception(codeReadonly, "%s: Cannot execute query in readonly mode", q.user.name)
 	}
@@ -465,6 +489,15 @@ func (q *request) insert(c *connection, head insertHead, rows io.Reader) error {
 		if format, err = q.defaultFormat("Values"); err != nil {
 			return err
 		}
+	}
+	if strings.EqualFold(format, "Values") {
+		if err := q.guardValues(c, head); err != nil {
+			return err
+		}
+	}
+	rows, err := q.rows(head)
+	if err != nil {
+		return err
 	}
 	stream, err := c.insert(head.statement, format, q.bindings()...)
 	if err != nil {
@@ -493,4 +526,35 @@ func (q *request) insert(c *connection, head insertHead, rows io.Reader) error {
 		return err
 	}
 	return q.to.finish(format, written)
+}
+
+// rows are what follows the head of an INSERT.
+func (q *request) rows(head insertHead) (io.Reader, error) {
+	text, err := q.text()
+	if err != nil {
+		return nil, err
+	}
+	_, err = io.CopyN(io.Discard, text, int64(head.rows))
+	return text, err
+}
+
+// guardValues takes expressions away from rows that might read a file with one; their literals are read as ever.
+func (q *request) guardValues(c *connection, head insertHead) error {
+	rows, err := q.rows(head)
+	if err != nil {
+		return err
+	}
+	if risky, err := evaluatesValues(rows); err != nil || !risky {
+		return err
+	}
+	if strings.Contains(strings.ToLower(head.statement), "input_format_values") {
+		return exception(codeAccessDenied, "Settings of format Values are not available beside rows with a backslash or the word file")
+	}
+	names := []string{"input_format_values_interpret_expressions", "input_format_values_deduce_templates_of_expressions"}
+	former, err := formerSettings(c, names)
+	if err != nil {
+		return err
+	}
+	q.restore = append(q.restore, former...)
+	return c.exec("SET " + strings.Join(names, " = 0, ") + " = 0")
 }

@@ -60,7 +60,7 @@ const (
 	maxSessions = 64
 
 	// drainTime bounds how long running statements may take to end when Serve is told to stop; then they are stopped.
-	drainTime = 15 * time.Second
+	drainTime = 10 * time.Second
 )
 
 func (c *Config) check() error {
@@ -321,7 +321,7 @@ func engineUsers(memoryBytes int64) string {
 		<profile>default</profile>
 		<quota>default</quota>
 		<grants>
-			<query>GRANT SHOW, SELECT, INSERT, ALTER, CREATE DATABASE, CREATE TABLE, CREATE VIEW, CREATE TEMPORARY TABLE, CREATE FUNCTION, DROP, TRUNCATE, OPTIMIZE, UNDROP TABLE, KILL QUERY, dictGet, SYSTEM VIEWS, SYSTEM MERGES, SYSTEM FLUSH LOGS, SYSTEM DROP CACHE ON *.*</query>
+			<query>GRANT SHOW, CHECK, SELECT, INSERT, ALTER, CREATE DATABASE, CREATE TABLE, CREATE VIEW, CREATE TEMPORARY TABLE, CREATE FUNCTION, DROP, TRUNCATE, OPTIMIZE, UNDROP TABLE, KILL QUERY, dictGet, SYSTEM VIEWS, SYSTEM MERGES, SYSTEM FLUSH LOGS, SYSTEM DROP CACHE ON *.*</query>
 		</grants>
 	</default></users>
 	<quotas><default></default></quotas>

@@ -234,8 +234,11 @@ func skipLineEnd(sql string, at int) int {
 	for at < len(sql) && strings.IndexByte(" \t\f", sql[at]) >= 0 {
 		at++
 	}
-	if strings.TrimSpace(sql[at:]) == ";" {
-		return len(sql)
+	if at < len(sql) && sql[at] == ';' {
+		// A semicolon that ends the line ends the statement; within a line it is data.
+		if rest := strings.TrimLeft(sql[at+1:], " \t\f"); rest == "" || rest[0] == '\n' || rest[0] == '\r' {
+			at = len(sql) - len(rest)
+		}
 	}
 	if at < len(sql) && sql[at] == '\r' {
 		at++

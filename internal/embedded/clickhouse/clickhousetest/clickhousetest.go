@@ -171,6 +171,16 @@ func StartIn(t testing.TB, dir string) *Process {
 	return p
 }
 
+// TryIn says why a warehouse does not start on a folder, nil if it does.
+func TryIn(dir string) error {
+	p, err := start(order{Dir: dir})
+	if err != nil {
+		return err
+	}
+	_ = p.lifeline.Close() // the child ends
+	return p.command.Wait()
+}
+
 // Pid is the child's process id.
 func (p *Process) Pid() int { return p.command.Process.Pid }
 
@@ -193,6 +203,9 @@ func (p *Process) Stop(t testing.TB) {
 	}
 }
 
+// logs numbers the children's logs, so that one child does not write over another's.
+var logs atomic.Int64
+
 func start(o order) (_ *Process, err error) {
 	if o.User == "" {
 		o.User, o.Password, o.ReaderPassword = "headwater", randomText(), randomText()
@@ -204,7 +217,7 @@ func start(o order) (_ *Process, err error) {
 	if err := os.MkdirAll(o.Dir, 0o700); err != nil {
 		return nil, err
 	}
-	logFile, err := os.Create(filepath.Join(o.Dir, "child.log"))
+	logFile, err := os.Create(filepath.Join(o.Dir, fmt.Sprintf("child-%d.log", logs.Add(1))))
 	if err != nil {
 		return nil, err
 	}
