@@ -22,7 +22,8 @@ const (
 	ruleLookup          = "lookup.unknown"
 	ruleCSVFields       = "csv.fields"
 	ruleJSONSyntax      = "json.syntax"
-	ruleCaseNumber      = "case.number"
+	ruleDamaged         = "text.damaged"
+	ruleIdentity        = "caller_id.check"
 )
 
 // StreamCount is what must become of one stream's rows. Read = Loaded + Quarantined + Filtered, always.
