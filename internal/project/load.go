@@ -143,7 +143,7 @@ func (l *loader) main() bool {
 		if c.Project != "" && !slug.MatchString(c.Project) {
 			l.add(doc.At("project"), "not a project's name", slugFix)
 		}
-		l.servers(doc, p.config)
+		l.servers(doc, c, p.config)
 	}
 	c := p.config
 	p.Name, p.Title, p.Log, p.Limits = c.Project, cmp.Or(c.Title, c.Project), c.Log, c.Limits
@@ -155,8 +155,12 @@ func (l *loader) main() bool {
 	return true
 }
 
-// servers checks what headwater.yaml says about broker, warehouse, keys and limits.
-func (l *loader) servers(doc *yamlfile.Document, c Config) {
+// servers checks what headwater.yaml says about broker, warehouse, keys and limits: as written, and with defaults.
+func (l *loader) servers(doc *yamlfile.Document, written, c Config) {
+	given := func(section, key string) (problem.Problem, bool) {
+		at := doc.At(section, key)
+		return at, at != doc.At(section)
+	}
 	for i, a := range c.Broker.Addresses {
 		if !hostPort.MatchString(a) {
 			l.add(doc.At("broker", "addresses", i), "not an address", "write host:port, such as kafka.example.org:9092")
@@ -164,18 +168,12 @@ func (l *loader) servers(doc *yamlfile.Document, c Config) {
 	}
 	if len(c.Broker.Addresses) == 0 {
 		for _, key := range []string{"user", "password", "mechanism", "tls", "replication"} {
-			if at := doc.At("broker", key); at != doc.At("broker") {
+			if at, ok := given("broker", key); ok {
 				l.add(at, "the embedded broker takes no "+key, "give addresses, or remove it")
 			}
 		}
 	} else if c.Broker.User != "" && !c.Broker.Password.IsSet() {
 		l.add(doc.At("broker", "user"), "a user without a password", "add password: ${env:NAME}")
-	}
-	if c.Broker.Partitions < 0 || c.Broker.Partitions > 1000 {
-		l.add(doc.At("broker", "partitions"), "must be from 1 to 1000", "")
-	}
-	if c.Broker.Replication < 0 || c.Broker.Replication > 16 {
-		l.add(doc.At("broker", "replication"), "must be from 1 to 16", "")
 	}
 	if *c.Broker.Retention < 0 || *c.Broker.Retention > 0 && *c.Broker.Retention < time.Hour {
 		l.add(doc.At("broker", "retention"), "must be 1h at least", "0 keeps batches for ever")
@@ -185,7 +183,7 @@ func (l *loader) servers(doc *yamlfile.Document, c Config) {
 	}
 	if c.Warehouse.Address == "" {
 		for _, key := range []string{"user", "password", "tls"} {
-			if at := doc.At("warehouse", key); at != doc.At("warehouse") {
+			if at, ok := given("warehouse", key); ok {
 				l.add(at, "the embedded warehouse takes no "+key, "give an address, or remove it")
 			}
 		}
@@ -208,12 +206,17 @@ func (l *loader) servers(doc *yamlfile.Document, c Config) {
 			l.add(doc.At(t.section, "tls"), "cert and key belong together", "give both or none")
 		}
 	}
+	// A zero that stands in the file must not silently become the default.
 	for _, limit := range []struct {
-		key        string
-		value, max int
-	}{{"readers", c.Limits.Readers, 256}, {"in_flight_mib", c.Limits.InFlightMiB, 65536}, {"flush_rows", c.Limits.FlushRows, 1_000_000}} {
-		if limit.value < 1 || limit.value > limit.max {
-			l.add(doc.At("limits", limit.key), fmt.Sprintf("must be from 1 to %d", limit.max), "")
+		section, key string
+		value, max   int
+	}{
+		{"broker", "partitions", written.Broker.Partitions, 1000}, {"broker", "replication", written.Broker.Replication, 16},
+		{"limits", "readers", written.Limits.Readers, 256}, {"limits", "in_flight_mib", written.Limits.InFlightMiB, 65536},
+		{"limits", "flush_rows", written.Limits.FlushRows, 1_000_000},
+	} {
+		if at, ok := given(limit.section, limit.key); ok && (limit.value < 1 || limit.value > limit.max) {
+			l.add(at, fmt.Sprintf("must be from 1 to %d", limit.max), "")
 		}
 	}
 	if c.Limits.FlushWait < 0 || c.Limits.FlushWait > time.Hour {
@@ -309,7 +312,7 @@ func (l *loader) source(name string, data []byte) {
 	l.p.sources = append(l.p.sources, s)
 	l.schedule(doc, c.Schedule, s)
 	l.streams(f)
-	l.connector(f, len(problems) > 0)
+	l.connector(f, problems)
 }
 
 func (l *loader) schedule(doc *yamlfile.Document, c ScheduleConfig, s *Source) {
@@ -389,9 +392,7 @@ func (s *Source) options(r *yamlfile.References) (config any, streams map[string
 		options := s.definition.Stream()
 		found := stream.read.With(r).Decode(options)
 		problems = append(problems, found...)
-		if len(found) == 0 {
-			streams[stream.Name] = options
-		}
+		streams[stream.Name] = options
 	}
 	return config, streams, problems
 }
@@ -400,8 +401,8 @@ func (s *Source) options(r *yamlfile.References) (config any, streams map[string
 // place of an earlier one. The order between two contents is then the connector's, so that a mapping must not set versions.
 type Replacer interface{ ReplacesContent() bool }
 
-// connector checks the options with the connector's own knowledge. What another check has found to be broken is left alone.
-func (l *loader) connector(f *sourceFile, broken bool) {
+// connector checks the options with the connector's own knowledge; broken is what is known to be wrong with the file.
+func (l *loader) connector(f *sourceFile, broken problem.List) {
 	s, doc := f.source, f.doc
 	if s.Connector == "" {
 		return
@@ -426,8 +427,12 @@ func (l *loader) connector(f *sourceFile, broken bool) {
 			l.add(doc.At("streams", i, "map", "version"), "a stream whose new content replaces the old one takes its order from that", "remove version, or set on_change: merge")
 		}
 	}
-	if definition.Check == nil || broken && len(streams) == 0 {
+	if definition.Check == nil {
 		return
+	}
+	said := map[int]bool{} // lines: what could not be decoded needs no second word
+	for _, p := range append(broken, problems...) {
+		said[p.Line] = true
 	}
 	for _, fault := range definition.Check(config, streams) {
 		path := []any{"config"}
@@ -437,7 +442,9 @@ func (l *loader) connector(f *sourceFile, broken bool) {
 		for _, key := range fault.Path {
 			path = append(path, key)
 		}
-		l.add(doc.At(path...), fault.Message, fault.Fix)
+		if at := doc.At(path...); !said[at.Line] {
+			l.add(at, fault.Message, fault.Fix)
+		}
 	}
 }
 

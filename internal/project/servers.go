@@ -158,4 +158,3 @@ func makeKey(dir, name string) error {
 	}
 	return os.Link(f.Name(), filepath.Join(dir, name))
 }
-

@@ -60,7 +60,7 @@ func (w *walker) wrongType(v *value, want string) {
 
 // walk decodes v into target; keyLine and keyCol are where the key stands that holds v.
 func (w *walker) walk(v *value, target reflect.Value, keyLine, keyCol int) {
-	if w.stopped {
+	if w.stopped || v.kind == kindBroken {
 		return
 	}
 	if w.visits++; w.visits > maxVisits {
@@ -278,7 +278,7 @@ func (w *walker) structure(v *value, target reflect.Value) {
 			continue
 		}
 		f := known[i]
-		given[e.key] = e.value.kind != kindNull && !(f.required && e.value.kind == kindText && e.value.text == "")
+		given[e.key] = !e.value.empty()
 		w.walk(e.value, target.FieldByIndex(f.index), e.line, e.col)
 		if len(f.enum) > 0 && e.value.kind != kindNull {
 			w.enum(e.value, target.FieldByIndex(f.index), f.enum)
@@ -299,6 +299,19 @@ func (w *walker) structure(v *value, target reflect.Value) {
 			w.fail(line, col, fmt.Sprintf("%q is missing or empty", f.name), "give it a value")
 		}
 	}
+}
+
+// empty is what a required key may not be.
+func (v *value) empty() bool {
+	switch v.kind {
+	case kindNull:
+		return true
+	case kindText:
+		return v.text == ""
+	case kindList:
+		return len(v.items) == 0
+	}
+	return false
 }
 
 func (w *walker) enum(v *value, got reflect.Value, allowed []string) {

@@ -27,6 +27,7 @@ const (
 	kindFloat
 	kindList
 	kindMap
+	kindBroken // a problem has been noted; it is taken for whatever is wanted
 )
 
 // value is one YAML value with its position. Aliases share the value of their anchor, so the tree may be a graph; it has no
@@ -47,10 +48,10 @@ type entry struct {
 }
 
 func (k kind) String() string {
-	return [...]string{"nothing", "a text", "true or false", "a whole number", "a number", "a list", "a map"}[k]
+	return [...]string{"nothing", "a text", "true or false", "a whole number", "a number", "a list", "a map", "what cannot be read"}[k]
 }
 
-// parse turns a file into values. A file that is empty or has only comments is null.
+// parse turns a file into values, or gives nil where it is no YAML at all. A file that is empty or has only comments is null.
 func parse(file string, data []byte) (*value, problem.List) {
 	one := func(line, col int, message, fix string) problem.List {
 		return problem.List{{File: file, Line: line, Column: col, Message: message, Fix: fix}}
@@ -192,6 +193,7 @@ func (c *converter) convert(n ast.Node, depth int) *value {
 	v := &value{line: p.Line, col: p.Column}
 	if depth > maxDepth {
 		c.fail(p, fmt.Sprintf("nested deeper than %d levels", maxDepth), "")
+		v.kind = kindBroken
 		return v
 	}
 	switch n := n.(type) {
@@ -231,6 +233,7 @@ func (c *converter) convert(n ast.Node, depth int) *value {
 		target, ok := c.anchors[n.Value.GetToken().Value]
 		if !ok {
 			c.fail(p, "alias of an anchor that is not defined before it", "define the anchor above, or write the value out")
+			v.kind = kindBroken
 			return v
 		}
 		return target
@@ -239,6 +242,7 @@ func (c *converter) convert(n ast.Node, depth int) *value {
 		return c.convert(n.Value, depth+1)
 	case *ast.CommentGroupNode:
 	default:
+		v.kind = kindBroken
 		c.fail(p, "this kind of YAML value is not supported", "")
 	}
 	if v.kind == kindMap && len(v.entries) > 0 { // the library gives the first colon as a map's position

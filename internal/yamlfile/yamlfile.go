@@ -53,11 +53,12 @@ type Node struct {
 func Decode(file string, data []byte, into any) (*Document, problem.List) {
 	doc := &Document{file: file}
 	root, problems := parse(file, data)
-	if len(problems) > 0 {
+	if root == nil {
 		return doc, problems
 	}
 	doc.root = root
-	problems = doc.decode(root, into, nil)
+	problems = append(problems, doc.decode(root, into, nil)...)
+	problems.Sort()
 	return doc, problems
 }
 
