@@ -22,6 +22,7 @@ const (
 	ruleLookup          = "lookup.unknown"
 	ruleCSVFields       = "csv.fields"
 	ruleJSONSyntax      = "json.syntax"
+	ruleJSONRecord      = "json.record"
 	ruleDamaged         = "text.damaged"
 	ruleIdentity        = "caller_id.check"
 )

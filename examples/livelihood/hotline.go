@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode/utf8"
 )
 
 // The hotline's cases of three months.
@@ -110,9 +111,13 @@ func (d *demo) makeHotline() {
 			lines = append(lines, string(line))
 		}
 		// A line that was cut short, and a page of the platform's login that got into the export.
-		lines = slices.Insert(lines, 50, lines[50][:len(lines[50])/2], "<html><body>登录超时，请重新登录</body></html>")
+		cut := len(lines[50]) / 2
+		for !utf8.RuneStart(lines[50][cut]) {
+			cut--
+		}
+		lines = slices.Insert(lines, 50, lines[50][:cut], "<html><body>登录超时，请重新登录</body></html>")
 		a.quarantine(ruleJSONSyntax)
-		a.quarantine(ruleJSONSyntax)
+		a.quarantine(ruleJSONRecord)
 		d.cases[month] = lines
 	}
 }
