@@ -27,6 +27,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/headwater-data/headwater/internal/fault"
 	"github.com/headwater-data/headwater/internal/secret"
 )
 
@@ -47,7 +48,7 @@ type Endpoint struct {
 	Addr     string // host:port on the loopback interface
 	User     string
 	Password secret.Value
-	// ReaderPassword lets a warehouse's User in for reading only. Brokers have none.
+	// ReaderPassword lets the user "reader" into a warehouse, for reading only. Brokers have none.
 	ReaderPassword secret.Value
 	PID            int // the server's process
 }
@@ -82,7 +83,8 @@ func (o Options) withDefaults() Options {
 	return o
 }
 
-// StartError says that a server did not start. Its text ends with the last lines of the server's log.
+// StartError says that a server did not start. Its text ends with the last lines of the server's log. Acquire marks it as
+// something that an operator must mend (fault.KindEnvironment).
 type StartError struct {
 	Kind    Kind
 	LogFile string
@@ -142,7 +144,7 @@ func Acquire(ctx context.Context, stateDir string, kind Kind, opts Options) (*Le
 			return nil, fmt.Errorf("start embedded %s: %w", kind, context.Cause(ctx))
 		}
 		logFile := filepath.Join(dir, logName)
-		return nil, &StartError{Kind: kind, LogFile: logFile, LogTail: tail(logFile, 12), Err: err}
+		return nil, fault.Environment(&StartError{Kind: kind, LogFile: logFile, LogTail: tail(logFile, 12), Err: err})
 	}
 	opts.Logger.Info("embedded server runs", "kind", string(kind), "addr", lease.endpoint.Addr, "pid", lease.endpoint.PID)
 	return lease, nil

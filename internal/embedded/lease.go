@@ -124,7 +124,7 @@ func start(ctx context.Context, dir string, kind Kind, opts Options, starting *o
 	if err != nil {
 		return nil, err
 	}
-	spec, err := json.Marshal(childSpec{Kind: kind, Dir: dir, Grace: opts.Grace, Wait: opts.StartTimeout})
+	spec, err := json.Marshal(childSpec{Kind: kind, Dir: dir, Grace: opts.Grace, Wait: opts.StartTimeout / 2})
 	if err != nil {
 		return nil, err
 	}

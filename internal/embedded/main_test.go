@@ -14,8 +14,13 @@ import (
 // its standard input ends.
 const userEnv = "HEADWATER_TEST_USER_OF"
 
+// forgetEnv makes it forget to serve, as a program may.
+const forgetEnv = "HEADWATER_TEST_FORGETS_TO_SERVE"
+
 func TestMain(m *testing.M) {
-	embedded.MaybeServe()
+	if os.Getenv(forgetEnv) == "" {
+		embedded.MaybeServe()
+	}
 	if stateDir := os.Getenv(userEnv); stateDir != "" {
 		if err := beUser(stateDir); err != nil {
 			fmt.Println("failed:", err)

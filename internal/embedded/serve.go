@@ -12,14 +12,10 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
-	"runtime/debug"
 	"strings"
 	"sync"
 	"syscall"
 	"time"
-
-	"github.com/headwater-data/headwater/internal/embedded/broker"
-	"github.com/headwater-data/headwater/internal/secret"
 )
 
 // MaybeServe must be the first call of main, and of TestMain in tests that use Acquire. In a process that Acquire started
@@ -77,17 +73,6 @@ type supervisor struct {
 	users users
 }
 
-// job is what a server of any kind gets.
-type job struct {
-	dir            string // for what it keeps
-	listener       net.Listener
-	password       secret.Value
-	readerPassword secret.Value
-	log            *slog.Logger
-	progress       func(stage string, done, total int64)
-	ready          func() // to be called once, when the server answers
-}
-
 func (s *supervisor) serve() error {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
@@ -101,13 +86,8 @@ func (s *supervisor) serve() error {
 		s.users.leave()
 	}()
 
-	waiting, cancel := context.WithTimeoutCause(ctx, s.spec.Wait, errors.New("another server still holds it"))
-	lock, err := lockFile(waiting, filepath.Join(s.spec.Dir, lockName))
-	cancel()
+	lock, err := s.lock(ctx)
 	if err != nil {
-		if p, publishedErr := readPublished(s.spec.Dir); publishedErr == nil {
-			err = fmt.Errorf("%w (process %d, published in %s)", err, p.PID, endpointName)
-		}
 		return err
 	}
 	defer func() { _ = lock.Close() }() // the process ends anyway
@@ -154,6 +134,26 @@ func (s *supervisor) serve() error {
 	removeSocket(leases.Addr().String())
 	stopServing()
 	return errors.Join(err, <-ended)
+}
+
+// lock makes this process the only server of its folder. A predecessor that is just ending is waited for.
+func (s *supervisor) lock(ctx context.Context) (*os.File, error) {
+	inUse := errors.New("another server holds it")
+	if p, err := readPublished(s.spec.Dir); err == nil {
+		inUse = fmt.Errorf("another server holds it and gives no leases: if process %d is one, end it", p.PID)
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, s.spec.Wait, inUse)
+	defer cancel()
+	stop := make(chan struct{})
+	defer close(stop)
+	go func() {
+		select {
+		case <-s.users.gone: // nobody waits for this server any more
+			cancel()
+		case <-stop:
+		}
+	}()
+	return lockFile(ctx, filepath.Join(s.spec.Dir, lockName))
 }
 
 // prepare gathers what the server needs. The caller holds the lock.
@@ -318,32 +318,4 @@ func (u *users) leave() {
 			close(u.gone)
 		}
 	})
-}
-
-// run serves until ctx ends.
-func run(ctx context.Context, kind Kind, j job) error {
-	switch kind {
-	case Broker:
-		return runBroker(ctx, j)
-	default:
-		return fmt.Errorf("there is no embedded server of kind %q", kind)
-	}
-}
-
-// brokerMemoryBytes is what the broker collects its garbage for. It needs a tenth of that, but reads whole segments of all
-// partitions when it starts.
-const brokerMemoryBytes = 256 << 20
-
-func runBroker(ctx context.Context, j job) error {
-	debug.SetMemoryLimit(brokerMemoryBytes)
-	b, err := broker.Open(broker.Config{Dir: j.dir, Listener: j.listener, User: user, Password: j.password, Sync: true, Logger: j.log})
-	if err != nil {
-		return err
-	}
-	j.ready()
-	select {
-	case <-ctx.Done():
-	case <-b.Failed():
-	}
-	return b.Close()
 }
