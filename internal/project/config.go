@@ -17,8 +17,14 @@ type Config struct {
 	Warehouse WarehouseConfig         `yaml:"warehouse,omitempty" desc:"The ClickHouse server. Without an address, an embedded engine for first use and tests."`
 	State     string                  `yaml:"state,omitempty" desc:"Folder for the embedded servers, generated keys and logs, relative to the project. Defaults to .headwater."`
 	Keys      map[string]secret.Value `yaml:"keys,omitempty" desc:"Keys for hashing personal values, by name. Never remove a key whose hashes are in the warehouse. Without any, one is made and kept in the state folder."`
+	Reference ReferenceConfig         `yaml:"reference,omitempty" desc:"Reference data that is kept elsewhere than in the folder reference."`
 	Log       LogConfig               `yaml:"log,omitempty" desc:"What is logged, and how."`
 	Limits    LimitsConfig            `yaml:"limits,omitempty" desc:"How much is done at once."`
+}
+
+// ReferenceConfig names reference data outside the folder reference.
+type ReferenceConfig struct {
+	Regions string `yaml:"regions,omitempty" desc:"CSV list of all regions and their codes since 1981 (headwater reference import tells its forms). It adds to the regions that are built in. Defaults to reference/regions.csv, if it is there."`
 }
 
 // BrokerConfig says where Kafka is and how to log in.

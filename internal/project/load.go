@@ -56,6 +56,7 @@ type loader struct {
 	p        *Project
 	registry *connectors.Registry
 	problems problem.List
+	doc      *yamlfile.Document     // headwater.yaml
 	files    map[string]*sourceFile // sources' files by source name
 }
 
@@ -114,6 +115,7 @@ func (l *loader) list(folder string, extensions ...string) []string {
 
 var slug = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`)
 var streamName = regexp.MustCompile(`^[a-z0-9]([a-z0-9_-]{0,61}[a-z0-9])?$`)
+var keyName = regexp.MustCompile(`^[a-z][a-z0-9_-]{0,31}$`) // as in mask: hash:NAME
 var topicName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,180}$`)
 var databaseName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]{0,62}$`)
 var hostPort = regexp.MustCompile(`^(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):[0-9]{1,5}$`)
@@ -133,6 +135,7 @@ func (l *loader) main() bool {
 		return false
 	}
 	doc, problems := yamlfile.Decode(File, data, &p.node)
+	l.doc = doc
 	l.problems = append(l.problems, problems...)
 	if len(problems) > 0 {
 		p.config = Config{}.withDefaults()
@@ -194,8 +197,8 @@ func (l *loader) servers(doc *yamlfile.Document, written, c Config) {
 		l.add(doc.At("warehouse", "database"), "not a database's name", "use letters, digits and underscores")
 	}
 	for name := range c.Keys {
-		if !slug.MatchString(name) {
-			l.add(doc.At("keys", name), "not a key's name", slugFix)
+		if !keyName.MatchString(name) {
+			l.add(doc.At("keys", name), "not a key's name", "use lower-case letters, digits, dashes and underscores, at most 32")
 		}
 	}
 	for _, t := range []struct {
@@ -238,21 +241,45 @@ func (l *loader) schemas() {
 		set = schemas.Standard()
 	}
 	for _, name := range l.list("reference", ".csv") {
-		if name != "reference/regions.csv" {
-			l.add(problem.Problem{File: name}, "only regions.csv is known here", "regions go into reference/regions.csv, code lists into reference/NAME.yaml (headwater reference import makes both), lookup tables into another folder")
-			continue
-		}
-		data, ok := l.read(name, maxRegionBytes)
-		if !ok {
-			continue
-		}
-		regions, problems := schemas.ImportRegions(bytes.NewReader(data), name)
-		l.problems = append(l.problems, problems...)
-		if regions != nil && len(problems) == 0 {
-			set = set.WithRegions(regions)
+		if name != ownRegions {
+			l.add(problem.Problem{File: name}, "only regions.csv is known here", "regions go into "+ownRegions+", code lists into reference/NAME.yaml (headwater reference import makes both), lookup tables into another folder")
 		}
 	}
+	if regions := l.regions(); regions != nil {
+		set = set.WithRegions(regions)
+	}
 	l.p.set = set
+}
+
+// ownRegions is where a project keeps its list of regions.
+const ownRegions = "reference/regions.csv"
+
+// regions reads the project's list of regions, nil when it has none: the one in reference, or that which headwater.yaml
+// names.
+func (l *loader) regions() *schemas.Regions {
+	own := filepath.Join(l.p.Dir, filepath.FromSlash(ownRegions))
+	_, err := os.Stat(own)
+	name, file := ownRegions, own
+	at := problem.Problem{File: ownRegions}
+	if named := l.p.config.Reference.Regions; named != "" {
+		at = l.doc.At("reference", "regions")
+		if err == nil {
+			l.add(at, "there is also "+ownRegions, "keep one of the two")
+			return nil
+		}
+		name, file = named, l.p.path(named)
+	} else if err != nil {
+		return nil
+	}
+	data, err := readBounded(file, maxRegionBytes)
+	if err != nil {
+		fix := "name it relative to the project's folder"
+		l.add(at, fmt.Sprintf("the list of regions %s cannot be read: %v", name, reason(err)), fix)
+		return nil
+	}
+	regions, problems := schemas.ImportRegions(bytes.NewReader(data), name)
+	l.problems = append(l.problems, problems...)
+	return regions
 }
 
 func (l *loader) indicators() {
@@ -459,10 +486,13 @@ func (l *loader) mappings() {
 	for _, s := range l.p.sources {
 		f := l.files[s.Name]
 		for i, c := range f.config.Streams {
-			shape.Streams = append(shape.Streams, transform.StreamShape{
+			stream := transform.StreamShape{
 				Source: s.Name, Stream: c.Name, Owner: s.Owner, Map: c.Map, Filter: c.Filter, Keep: c.Keep,
 				Lookups: l.lookups(f, i, c.Map, tables),
-			})
+			}
+			l.keys(f, i, c.Map)
+			l.constants(f, i, stream, shape.Indicators)
+			shape.Streams = append(shape.Streams, stream)
 		}
 	}
 	l.p.shape = shape
@@ -475,6 +505,94 @@ func (l *loader) mappings() {
 		path := []any{"streams", slices.IndexFunc(f.config.Streams, func(c StreamConfig) bool { return c.Name == fault.Stream })}
 		l.add(f.doc.At(append(path, fault.Path...)...), fault.Message, fault.Fix)
 	}
+}
+
+// keys checks that the keys which the mappings hash with are there: all when headwater.yaml names any, else the one that is
+// made by itself.
+func (l *loader) keys(f *sourceFile, stream int, spec transform.Spec) {
+	schema, ok := l.p.set.Schema(spec.Schema)
+	if !ok {
+		return
+	}
+	for _, name := range slices.Sorted(maps.Keys(spec.Fields)) {
+		field := spec.Fields[name]
+		kind, key, named := strings.Cut(field.Mask, ":")
+		if declared, ok := schema.Field(name); kind == "" && ok && declared.IsPersonal() {
+			kind = "hash"
+		}
+		if kind != "hash" {
+			continue
+		}
+		if !named {
+			key = transform.DefaultKey
+		}
+		if _, ok := l.p.config.Keys[key]; ok || len(l.p.config.Keys) == 0 && key == transform.DefaultKey {
+			continue
+		}
+		l.add(f.doc.At("streams", stream, "map", "fields", name, "mask"), fmt.Sprintf("no key %q to hash %s with", key, name), fmt.Sprintf("add it under keys: in %s, or write mask: hash:NAME with one that is there", File))
+	}
+}
+
+// constants checks that the indicators which a mapping names itself are defined. What stands in the rows is checked row by
+// row.
+func (l *loader) constants(f *sourceFile, stream int, shape transform.StreamShape, codes []string) {
+	schema, ok := l.p.set.Schema(shape.Map.Schema)
+	if !ok || len(codes) == 0 || schema.FieldIndex("indicator") < 0 || schema.Name == "indicator" {
+		return
+	}
+	check := func(value any, path ...any) {
+		code, ok := value.(string)
+		if !ok || slices.Contains(codes, code) {
+			return
+		}
+		fix := "define it in indicators/" + strings.ToLower(code) + ".yaml"
+		if s := yamlfile.Suggest(code, codes); s != "" {
+			fix = fmt.Sprintf("did you mean %q? indicators are defined in the folder indicators", s)
+		}
+		l.add(f.doc.At(append([]any{"streams", stream, "map"}, path...)...), fmt.Sprintf("no indicator %q in this project", code), fix)
+	}
+	if field, ok := shape.Map.Fields["indicator"]; ok {
+		check(field.Value, "fields", "indicator", "value")
+		check(field.Default, "fields", "indicator", "default")
+		for from, to := range field.Codes {
+			check(to, "fields", "indicator", "codes", from)
+		}
+		if field.Lookup != nil {
+			l.looked(f, stream, field.Lookup, shape.Lookups[field.Lookup.File], codes)
+		}
+	}
+	if u := shape.Map.Unpivot; u != nil {
+		for column, value := range u.Columns {
+			if constants, ok := value.(map[string]any); ok {
+				check(constants["indicator"], "unpivot", "columns", column, "indicator")
+			} else if u.By == "" || u.By == "indicator" {
+				check(value, "unpivot", "columns", column)
+			}
+		}
+	}
+}
+
+// looked checks the indicators in a lookup table.
+func (l *loader) looked(f *sourceFile, stream int, spec *transform.LookupSpec, table transform.Table, codes []string) {
+	column := slices.Index(table.Columns, spec.Value)
+	if column < 0 {
+		return // the check of mappings says so
+	}
+	var unknown []string
+	for _, row := range table.Rows {
+		if code := strings.TrimSpace(row[column]); code != "" && !slices.Contains(codes, code) && !slices.Contains(unknown, code) {
+			unknown = append(unknown, code)
+		}
+	}
+	if len(unknown) == 0 {
+		return
+	}
+	more := ""
+	if len(unknown) > 5 {
+		unknown, more = unknown[:5], " and others"
+	}
+	l.add(f.doc.At("streams", stream, "map", "fields", "indicator", "lookup", "file"),
+		fmt.Sprintf("the table %s names indicators that this project does not have: %s%s", spec.File, strings.Join(unknown, ", "), more), "define them in the folder indicators, or correct the table")
 }
 
 // lookups reads the tables that a mapping looks values up in. Tables are shared between streams.

@@ -205,16 +205,11 @@ func (p *Project) fetch(r yamlfile.Reference) (string, error) {
 	return text, nil
 }
 
-// Keys returns a keyed hash's key by its name. The empty name stands for the project's only key or, when headwater.yaml
-// names none, for one that is made at first use and kept in the state folder.
+// Keys returns a keyed hash's key by its name. When headwater.yaml names no keys, transform.DefaultKey is one that is made at
+// first use and kept in the state folder.
 func (p *Project) Keys(name string) (secret.Value, error) {
-	if name == "" && len(p.config.Keys) == 1 {
-		for only := range p.config.Keys {
-			name = only
-		}
-	}
-	if name == "" && len(p.config.Keys) == 0 {
-		return ownKey(filepath.Join(p.State, "keys"), "default")
+	if name == transform.DefaultKey && len(p.config.Keys) == 0 {
+		return ownKey(filepath.Join(p.State, "keys"), name)
 	}
 	if _, ok := p.config.Keys[name]; !ok {
 		return secret.Value{}, fault.Usage(fmt.Errorf("no key %q under keys: in %s", name, File))

@@ -239,15 +239,15 @@ func TestKeys(t *testing.T) {
 		return p
 	}
 	own := write("project: x\n")
-	first, err := own.Keys("")
+	first, err := own.Keys("k1")
 	if err != nil || len(first.Reveal()) != 64 {
 		t.Fatalf("made key: %v", err)
 	}
-	again, err := write("project: x\n").Keys("")
+	again, err := write("project: x\n").Keys("k1")
 	if err != nil || again != first {
 		t.Errorf("the second time the key is another one (%v)", err)
 	}
-	if info, err := os.Stat(filepath.Join(dir, ".headwater/keys/default")); err != nil || info.Mode().Perm() != 0o600 {
+	if info, err := os.Stat(filepath.Join(dir, ".headwater/keys/k1")); err != nil || info.Mode().Perm() != 0o600 {
 		t.Errorf("the key's file: %v, %v", info, err)
 	}
 	t.Setenv("HEADWATER_TEST_KEY", "0123456789abcdef")
@@ -255,9 +255,6 @@ func TestKeys(t *testing.T) {
 	p := write("project: x\nkeys: {k1: \"${env:HEADWATER_TEST_KEY}\"}\n")
 	if k, err := p.Keys("k1"); err != nil || k.Reveal() != "0123456789abcdef" {
 		t.Errorf("named key: %v", err)
-	}
-	if k, err := p.Keys(""); err != nil || k.Reveal() != "0123456789abcdef" {
-		t.Errorf("the only key: %v", err)
 	}
 	if _, err := p.Keys("k2"); err == nil || fault.KindOf(err) != fault.KindUsage {
 		t.Errorf("unknown key: %v", err)
