@@ -187,6 +187,8 @@ func openDecoder(ctx context.Context, c *content, format string, o *Options, env
 		return openJSONL(ctx, c, o, env, after)
 	case formatJSON:
 		return openJSON(ctx, c, o, env, after)
+	case formatXLSX:
+		return openXLSX(ctx, c, o, env, after)
 	case formatParquet:
 		return openParquet(ctx, c, env, after)
 	}
