@@ -130,25 +130,28 @@ func TestSideBySide(t *testing.T) {
 	}
 }
 
+// pass lets time pass within a synctest bubble.
+func pass(d time.Duration) {
+	<-time.After(d)
+	synctest.Wait()
+}
+
 func TestLiveViewIsRedrawnInPlace(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		var b bytes.Buffer
 		l := NewLive(&b, func() int { return 68 })
 		l.Stage("fetching the engine", 50<<20, 100<<20)
-		time.Sleep(liveInterval)
-		synctest.Wait()
+		pass(liveInterval)
 		l.Stage("fetching the engine", 100<<20, 100<<20)
 		l.Source("air", Counts{Read: 1000, InKafka: 500, Lag: 2})
-		time.Sleep(time.Second)
-		synctest.Wait()
+		pass(time.Second)
 		l.Source("air", Counts{Read: 3000, InKafka: 3000, Loaded: 2990, Quarantined: 10, Lag: -1})
 		if _, err := l.Write([]byte("a log line\nhalf of one")); err != nil {
 			t.Error(err)
 		}
 		l.Note("waiting for the \x1bbroker")
-		time.Sleep(liveInterval)
-		synctest.Wait()
+		pass(liveInterval)
 		l.Source("12345", Counts{Read: 1})
 		l.Done()
 		l.Done()
@@ -173,7 +176,7 @@ func TestLoggedProgressIsToldEveryFewSecondsAndAtTheEnd(t *testing.T) {
 		for i := range int64(100) {
 			p.Source("air", Counts{Read: i, Lag: 1})
 			p.Stage("fetching the engine", i, 100)
-			time.Sleep(100 * time.Millisecond)
+			pass(100 * time.Millisecond)
 		}
 		p.Note("waiting")
 		p.Done()
