@@ -50,6 +50,12 @@ type FieldSpec struct {
 	Default any `yaml:"default,omitempty" json:"default,omitempty" desc:"Value in place of null."`
 }
 
+// UnmarshalShorthand accepts a bare scalar in YAML as the name of a source column.
+func (f *FieldSpec) UnmarshalShorthand(scalar string) bool {
+	*f = FieldSpec{From: scalar}
+	return true
+}
+
 // ConcatSpec joins columns; nulls are left out.
 type ConcatSpec struct {
 	Columns   []string `yaml:"columns" json:"columns" desc:"Columns in order."`
