@@ -57,37 +57,41 @@ func (s *Schema) property(f Field) (map[string]any, error) {
 	if f.Default != nil {
 		property["default"] = f.Default
 	}
+	mayBeNull := f.Nullable() || f.Default != nil || f.Type.Kind == KindArray && !f.Required
+	if mayBeNull {
+		nullable(property)
+	}
 	var all []any
 	for _, r := range f.Rules {
 		if r.Severity == SeverityWarning {
 			continue // a record that breaks it is still good
 		}
-		if condition := r.jsonSchema(); len(condition) > 0 {
+		condition := r.jsonSchema()
+		if mayBeNull {
+			nullable(condition)
+		}
+		if len(condition) > 0 {
 			all = append(all, condition)
 		}
 	}
 	if len(all) > 0 {
 		property["allOf"] = all
 	}
-	if f.Nullable() || f.Default != nil || f.Type.Kind == KindArray && !f.Required {
-		property = nullable(property)
-	}
 	return property, nil
 }
 
-// nullable lets null pass beside what the property allows. Conditions such as pattern do not apply to null by themselves,
-// but type and enum do.
-func nullable(property map[string]any) map[string]any {
-	if t, ok := property["type"].(string); ok {
-		property["type"] = []string{t, "null"}
+// nullable lets null pass beside what a JSON Schema allows. Conditions such as pattern and minimum do not apply to null by
+// themselves, but type and enum do.
+func nullable(schema map[string]any) {
+	switch t := schema["type"].(type) {
+	case string:
+		schema["type"] = []string{t, "null"}
+	case []string:
+		schema["type"] = append(t, "null")
 	}
-	if t, ok := property["type"].([]string); ok && t[len(t)-1] != "null" {
-		property["type"] = append(t, "null")
+	if values, ok := schema["enum"].([]any); ok {
+		schema["enum"] = append(values, nil)
 	}
-	if values, ok := property["enum"].([]any); ok {
-		property["enum"] = append(values, nil)
-	}
-	return property
 }
 
 func (s *Schema) valueSchema(t Type) (map[string]any, error) {
@@ -152,7 +156,11 @@ func (r Rule) jsonSchema() map[string]any {
 		}
 	}
 	if len(r.OneOf) > 0 {
-		out["enum"] = r.OneOf
+		values := make([]any, len(r.OneOf))
+		for i, text := range r.OneOf {
+			values[i] = text
+		}
+		out["enum"] = values
 	}
 	if r.MinDate != "" {
 		out["x-min-date"] = r.MinDate

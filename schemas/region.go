@@ -55,6 +55,11 @@ func (r Region) Holds(on time.Time) bool {
 	return !day.Before(r.From) && (r.To.IsZero() || day.Before(r.To))
 }
 
+// bears reports whether the version is called so, in full, in short or in everyday use.
+func (r Region) bears(name string) bool {
+	return r.Name == name || r.Short == name || everydayName(r.Name) == name || r.Code == NationCode
+}
+
 func (r Region) label() string { return r.Code + " " + r.Name }
 
 func calendarDay(t time.Time) time.Time {
@@ -147,6 +152,7 @@ func newRegions(all []Region) *Regions {
 		r.byCode[v.Code] = append(r.byCode[v.Code], v)
 		add(r.byName, v.Name, v.Code)
 		add(r.byShort, v.Short, v.Code)
+		add(r.byShort, everydayName(v.Name), v.Code)
 		r.children[v.Parent] = append(r.children[v.Parent], i)
 	}
 	for code, versions := range r.byCode {
@@ -212,6 +218,24 @@ func (r *Regions) Children(code string, on time.Time) []Region {
 		}
 	}
 	return out
+}
+
+// Above returns the code of the region of that level in which a version lies, itself included; "" when there is none, as
+// above a county that lies directly under its province.
+func (r *Regions) Above(v Region, level string) string {
+	for range 4 { // county, city, province, nation: bounds a list whose parents go in a circle
+		if v.Level == level {
+			return v.Code
+		}
+		parent, ok := r.At(v.Parent, v.From)
+		if !ok {
+			if parent, ok = r.At(v.Parent, time.Time{}); !ok {
+				return ""
+			}
+		}
+		v = parent
+	}
+	return ""
 }
 
 // inside reports whether a version lies in the region `within` or is it.

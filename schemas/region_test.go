@@ -262,6 +262,7 @@ func TestResolve(t *testing.T) {
 		{"本级 of the region at hand", in("330100", "市本级"), "2022-01-01", "330100", false, "本级"},
 		{"本级 of nothing", q("", "市本级"), "2022-01-01", "region.unknown", false, "which region"},
 		{"本级 of what was divided", q("", "江干区本级"), "2022-01-01", "region.ambiguous", false, "330114"},
+		{"an autonomous county as people write it", q("", "景宁县"), "2022-01-01", "331127", true, ""},
 		{"a code in the name's column", q("", "330102"), "2022-01-01", "330102", true, ""},
 		{"a name inside the province", in("330000", "西湖区"), "2022-01-01", "330106", true, ""},
 		{"a name inside its city", in("330100", "西湖区"), "2022-01-01", "330106", true, ""},
@@ -311,6 +312,9 @@ const smallList = listed + `110000,北京市,,北京市,省级,在用,1981,,
 420600,湖北省,襄樊市,襄樊市,地级,变更,1983,2010,
 429004,湖北省,直辖,仙桃市,县级,在用,1994,,
 429100,湖北省,某地区,某地区,地级,弃用,1981,1994,
+429200,湖北省,荆门地区,荆门地区,地级,弃用,1981,1996,
+420800,湖北省,荆门市,荆门市,地级,在用,1996,,
+422800,湖北省,恩施土家族苗族自治州,恩施土家族苗族自治州,地级,在用,1993,,
 `
 
 func importSmall(t *testing.T) *schemas.Regions {
@@ -344,6 +348,12 @@ func TestImportedListExtendsTheBuiltInOne(t *testing.T) {
 	if p, ok := r.Parent("429004", time.Time{}); !ok || p.Code != "420000" {
 		t.Errorf("parent of a county directly under its province: got %s", p.Code)
 	}
+	for code, want := range map[string][3]string{"110101": {"", "110000", "100000"}, "330103": {"330100", "330000", "100000"}, "330000": {"", "330000", "100000"}, "100000": {"", "", "100000"}} {
+		v, _ := r.At(code, time.Time{})
+		if got := [3]string{r.Above(v, schemas.LevelCity), r.Above(v, schemas.LevelProvince), r.Above(v, schemas.LevelNation)}; got != want {
+			t.Errorf("above %s: got %v, want %v", code, got, want)
+		}
+	}
 	if p, ok := r.Parent("110000", time.Time{}); !ok || p.Code != schemas.NationCode {
 		t.Errorf("parent of a province: got %s", p.Code)
 	}
@@ -371,6 +381,11 @@ func TestResolveAcrossTheCountry(t *testing.T) {
 		{"a renamed city by its new name too early", in("", "襄阳市"), "2005-01-01", "420600", false, "420600 襄樊市 was called 襄樊市"},
 		{"a code that ended in the year of the row still holds", schemas.RegionQuery{Code: "110103"}, "2010-12-31", "110103", true, ""},
 		{"and not a year later", schemas.RegionQuery{Code: "110103"}, "2011-01-01", "110101", false, "in 2010"},
+		{"a prefecture that became a city of its name", schemas.RegionQuery{Code: "429200"}, "2000-01-01", "420800", false, "429200 荆门地区 became 420800 荆门市 in 1996"},
+		{"a prefecture by name", in("", "荆门地区"), "2000-01-01", "420800", false, "became"},
+		{"a prefecture without successor by name", in("", "某地区"), "2000-01-01", "region.unknown", false, "429100 某地区 ended in 1994"},
+		{"an autonomous prefecture in short", in("", "恩施"), "2000-01-01", "422800", true, ""},
+		{"an autonomous prefecture as people write it", in("", "湖北恩施州"), "2000-01-01", "422800", true, ""},
 		{"an end without successor", schemas.RegionQuery{Code: "429100"}, "2000-01-01", "region.unknown", false, "names no successor"},
 	})
 }

@@ -124,6 +124,32 @@ func (f fact) refine(b bound) bound {
 	return b
 }
 
+// linkPrefectures names the successor of prefectures (地区) that lists leave out: where a prefecture ended in the year in which
+// exactly one city of the same province and the same short name began, it became that city (台州地区 became 台州市 in 1994).
+func linkPrefectures(facts []fact) []fact {
+	type key struct {
+		province, short string
+		year            int
+	}
+	begun := map[key][]string{}
+	of := func(f fact, b bound) key { return key{f.code[:2], shortName(f.name), b.year} }
+	for _, f := range facts {
+		if f.level == LevelCity && !f.from.isZero() {
+			begun[of(f, f.from)] = append(begun[of(f, f.from)], f.code)
+		}
+	}
+	out := slices.Clone(facts)
+	for i, f := range out {
+		if f.level != LevelCity || f.to.isZero() || len(f.moves) > 0 {
+			continue
+		}
+		if cities := begun[of(f, f.to)]; len(cities) == 1 && cities[0] != f.code {
+			out[i].moves = []move{{code: cities[0]}}
+		}
+	}
+	return out
+}
+
 // event is a change of a code's area on a day: what it gave away, if anything (else it received).
 type event struct{ gave []string }
 

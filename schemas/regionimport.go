@@ -52,7 +52,7 @@ func ImportRegions(r io.Reader, name string) (*Regions, problem.List) {
 	if len(problems) > 0 {
 		return nil, problems
 	}
-	return buildRegions(mergeFacts(builtinFacts(), facts)), nil
+	return buildRegions(linkPrefectures(mergeFacts(builtinFacts(), facts))), nil
 }
 
 // overlaps reports whether a code would stand for both at once. In the year of a change both the old and the new one are

@@ -58,6 +58,16 @@ func shortName(name string) string {
 	return name
 }
 
+// everydayName is what people and forms call an autonomous place: 恩施州, 景宁县; "" for others.
+func everydayName(name string) string {
+	for _, kind := range []string{"州", "县", "旗"} {
+		if strings.HasSuffix(name, "自治"+kind) {
+			return shortName(name) + kind
+		}
+	}
+	return ""
+}
+
 func stripPeoples(name string) string {
 	for {
 		i := slices.IndexFunc(peoples, func(p string) bool {

@@ -343,7 +343,9 @@ func (r *Regions) searchBelow(name, within string, on time.Time, depth int) (Res
 		if why == nil || why.Rule == RuleRegionAmbiguous {
 			return found, why
 		}
-		fault = why
+		if fault == nil {
+			fault = why // of a full name that ended without successor this says more than what the short names give
+		}
 	}
 	// Longest beginning first: 吉林市 before 吉林.
 	letters := []rune(name)
@@ -402,7 +404,7 @@ func (r *Regions) choose(name string, index map[string][]string, within string, 
 		}
 		rank := ranks - 1
 		for _, v := range versions {
-			bore := v.Name == name || v.Short == name || code == NationCode
+			bore := v.bears(name)
 			switch {
 			case v.Holds(on) && bore:
 				rank = 0
@@ -504,7 +506,7 @@ func (r *Regions) narrow(codes []string, within string, on time.Time) []string {
 func (r *Regions) lastCalled(code, name string) Region {
 	versions := r.byCode[code]
 	for i := len(versions) - 1; i >= 0; i-- {
-		if v := versions[i]; v.Name == name || v.Short == name {
+		if v := versions[i]; v.bears(name) {
 			return v
 		}
 	}

@@ -33,8 +33,13 @@ func (s *Set) CodeList(name string) (*CodeList, bool) {
 // CodeLists returns the names of all code lists, sorted.
 func (s *Set) CodeLists() []string { return slices.Sorted(maps.Keys(s.lists)) }
 
-// Regions returns the regions.
-func (s *Set) Regions() *Regions { return s.regions }
+// Regions returns the regions; a set without regions has an empty tree.
+func (s *Set) Regions() *Regions {
+	if s.regions == nil {
+		return newRegions(nil)
+	}
+	return s.regions
+}
 
 // WithRegions returns the set with other regions.
 func (s *Set) WithRegions(r *Regions) *Set {
@@ -113,6 +118,11 @@ func (s *Set) UnmarshalJSON(data []byte) error {
 		return fmt.Errorf("read schema set: %w", err)
 	}
 	set := newSet(in.Schemas, in.Lists, newRegions(in.Regions))
+	for _, name := range set.CodeLists() {
+		if faults := set.lists[name].check(); len(faults) > 0 {
+			return fmt.Errorf("read schema set: code list %q: %w", name, faults)
+		}
+	}
 	for _, name := range set.Names() {
 		schema := set.schemas[name]
 		schema.Normalize()

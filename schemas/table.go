@@ -39,7 +39,7 @@ func quoteText(text string) string {
 }
 
 // lineage lists the system columns. The order and types are frozen: loaders of different versions write the same tables.
-var lineage = []Field{
+var lineage = always([]Field{
 	{Name: "_version", Type: Type{Kind: KindUint64}, Title: Title{"版本", "Version"},
 		Description: "Place of the record in its source's own order; of records with the same key the highest counts."},
 	{Name: "_deleted", Type: Type{Kind: KindUint8}, Title: Title{"已删除", "Deleted"}, Default: int64(0),
@@ -72,13 +72,14 @@ var lineage = []Field{
 		Description: "When the content that holds the row was read from the source."},
 	{Name: "_flags", Type: Type{Kind: KindArray, Elem: &Type{Kind: KindLabel}}, Title: Title{"警告", "Flags"},
 		Description: "Names of the warning rules that the record breaks."},
-}
+})
 
-func init() {
-	for i := range lineage {
-		lineage[i].Required = true
-		lineage[i].Sensitivity = Internal
+// always marks system columns: every row has a value.
+func always(fields []Field) []Field {
+	for i := range fields {
+		fields[i].Required, fields[i].Sensitivity = true, Internal
 	}
+	return fields
 }
 
 // Lineage returns the system columns that every table of a schema with Lineage carries after its own fields: version,
