@@ -160,6 +160,18 @@ func TestTheGoClientSeesErrorsAndParametersAndLargeResults(t *testing.T) {
 			if err := c.QueryRow(ctx, "SELECT count() FROM system.one WHERE 0").Scan(&count); err != nil || count != 0 {
 				t.Errorf("got %d %v", count, err)
 			}
+			// Types that the client library decodes and cannot encode.
+			odd, err := c.Query(ctx, "SELECT NULL, [], INTERVAL 3 DAY, tuple(NULL, 1), number FROM numbers(1000) SETTINGS max_block_size = 100")
+			if err != nil {
+				t.Fatal(err)
+			}
+			seen := 0
+			for odd.Next() {
+				seen++
+			}
+			if err := errors.Join(odd.Err(), odd.Close()); err != nil || seen != 1000 {
+				t.Errorf("got %d rows of odd types: %v", seen, err)
+			}
 			none, err := c.Query(ctx, "SELECT 1 WHERE 0")
 			if err != nil {
 				t.Fatal(err)

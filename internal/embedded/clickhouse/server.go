@@ -133,7 +133,7 @@ func Serve(ctx context.Context, config Config) (err error) {
 	if config.ReaderPassword.IsSet() {
 		s.users = append(s.users, newUser(Reader, config.ReaderPassword, true))
 	}
-	if err := os.MkdirAll(config.Dir, 0o700); err != nil {
+	if err := errors.Join(os.MkdirAll(config.Dir, 0o700), os.Chmod(config.Dir, 0o700)); err != nil {
 		return fault.Environment(fmt.Errorf("open embedded warehouse: %w", err))
 	}
 	lock := flock.New(filepath.Join(config.Dir, "lock"), flock.SetPermissions(0o600))
