@@ -246,7 +246,7 @@ func (e *Expectation) stations(path, regionsPath string, totals map[[2]string]*T
 		count.Loaded++
 		count.Records += records
 		if kind[p["area"]] == "moved" {
-			count.Flagged["region.moved"] += records
+			count.Flagged["region.inexact"] += records
 		}
 	}
 	e.Streams = append(e.Streams, count)

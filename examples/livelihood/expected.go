@@ -16,7 +16,7 @@ const (
 	ruleMonth           = "parse.month"
 	ruleRegionUnknown   = "region.unknown"
 	ruleRegionAmbiguous = "region.ambiguous"
-	ruleRegionMoved     = "region.moved" // a warning: the row is loaded and flagged
+	ruleRegionInexact   = "region.inexact" // a warning: the row is loaded and flagged
 	ruleCode            = "code.unknown"
 	ruleRequired        = "required"
 	ruleLookup          = "lookup.unknown"

@@ -79,7 +79,7 @@ func (d *demo) makeHotline() {
 			flags, rule := []string(nil), ""
 			switch {
 			case district == "下城区" && !opened.Before(changed):
-				flags = []string{ruleRegionMoved}
+				flags = []string{ruleRegionInexact}
 			case district == "江干区" && !opened.Before(changed):
 				rule = ruleRegionAmbiguous
 			case n == 100:

@@ -35,7 +35,7 @@ func (d *demo) makeInspections() {
 				a.quarantine(ruleRegionAmbiguous)
 				continue
 			case iso >= changeDay && county.name == "下城区":
-				a.load(2, ruleRegionMoved)
+				a.load(2, ruleRegionInexact)
 			default:
 				a.load(2)
 			}

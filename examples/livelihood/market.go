@@ -108,7 +108,12 @@ func (d *demo) market(month int) [][]marketRow {
 			if county.name == "景宁畲族自治县" {
 				row.county = "　景宁县" // nobody in Zhejiang writes the whole name
 			}
-			canteens.load(1)
+			// The table has the districts of today, also for the months before they were there.
+			var flags []string
+			if month <= 4 && (county.code == linping || county.code == qiantang) {
+				flags = []string{ruleRegionInexact}
+			}
+			canteens.load(1, flags...)
 			d.ratio(canteen.indicator, county.code, month, f.covered, f.canteens)
 			if county.code == jinyun {
 				// The county sends its own list; the bureau has dashes.
@@ -131,7 +136,7 @@ func (d *demo) market(month int) [][]marketRow {
 				row.money[it.indicator] = tenThousands(f.money[it.indicator])
 				d.fact("LV-FUND", county.code, month, float64(f.money[it.indicator]))
 			}
-			money.load(len(funded))
+			money.load(len(funded), flags...)
 			if month == badNumberMonth && county.code == badNumberCounty {
 				row.built[factory.indicator] = badNumberText
 				built.quarantine(ruleNumber)
@@ -141,7 +146,7 @@ func (d *demo) market(month int) [][]marketRow {
 			for _, it := range counted {
 				d.fact(it.indicator, county.code, month, float64(f.built[it.indicator]))
 			}
-			built.load(len(counted))
+			built.load(len(counted), flags...)
 			block = append(block, row)
 		}
 		if c.code == hangzhou && month >= zoneFirstMonth && month <= zoneLastMonth {

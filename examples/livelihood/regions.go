@@ -36,7 +36,7 @@ const (
 	jinyun       = "331122"
 	yuhang       = "330110"
 	linping      = "330113"
-	gongshu      = "330105"
+	qiantang     = "330114"
 )
 
 // cities is tree as values.
