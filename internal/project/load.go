@@ -486,6 +486,9 @@ func (l *loader) mappings() {
 	for _, s := range l.p.sources {
 		f := l.files[s.Name]
 		for i, c := range f.config.Streams {
+			if c.Map.Schema == "" {
+				continue // said already
+			}
 			stream := transform.StreamShape{
 				Source: s.Name, Stream: c.Name, Owner: s.Owner, Map: c.Map, Filter: c.Filter, Keep: c.Keep,
 				Lookups: l.lookups(f, i, c.Map, tables),
@@ -496,6 +499,10 @@ func (l *loader) mappings() {
 		}
 	}
 	l.p.shape = shape
+	said := map[problem.Problem]bool{} // positions: what is wrong there has been said in better words
+	for _, p := range l.problems {
+		said[problem.Problem{File: p.File, Line: p.Line, Column: p.Column}] = true
+	}
 	for _, fault := range transform.Check(shape, nil) {
 		f, ok := l.files[fault.Source]
 		if !ok {
@@ -503,7 +510,9 @@ func (l *loader) mappings() {
 			continue
 		}
 		path := []any{"streams", slices.IndexFunc(f.config.Streams, func(c StreamConfig) bool { return c.Name == fault.Stream })}
-		l.add(f.doc.At(append(path, fault.Path...)...), fault.Message, fault.Fix)
+		if at := f.doc.At(append(path, fault.Path...)...); !said[at] {
+			l.add(at, fault.Message, fault.Fix)
+		}
 	}
 }
 

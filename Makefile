@@ -1,0 +1,65 @@
+# What can be done here: make help.
+
+GO ?= go
+STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
+
+# Real data for test-realdata and bench; see README.md for where it comes from.
+export HEADWATER_REALDATA ?= $(abspath ../shared/data)
+
+# How long each fuzz target is tried by make fuzz.
+FUZZTIME ?= 20s
+
+TAGS := assert
+VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+
+.DEFAULT_GOAL := help
+.PHONY: help build engine test test-realdata bench lint fuzz generate verify demo clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+build: ## build bin/headwater
+	$(GO) build -ldflags '-X main.version=$(VERSION)' -o bin/headwater ./cmd/headwater
+
+engine: build ## bring the embedded warehouse's engine to this machine, once
+	@bin/headwater engine fetch
+
+test: engine ## install what the tests need and run all of them, race detector on
+	@command -v $${CC:-gcc} >/dev/null || { echo "the race detector needs a C compiler: install gcc" >&2; exit 1; }
+	$(GO) test -race -tags $(TAGS) -timeout 10m ./...
+
+test-realdata: engine ## run the tests over real data in HEADWATER_REALDATA
+	@test -d "$(HEADWATER_REALDATA)" || { echo "no folder $(HEADWATER_REALDATA): set HEADWATER_REALDATA to the folder with the real data (README.md names the files)" >&2; exit 1; }
+	$(GO) test -tags '$(TAGS) realdata' -timeout 10m $$(grep -l --include='*_test.go' -r '^//go:build .*realdata' . | xargs -n 1 dirname | sort -u)
+
+bench: engine ## measure each stage's speed and memory
+	$(GO) test -run '^$$' -bench . -benchmem ./...
+
+lint: ## vet, staticcheck, gofmt
+	@test -z "$$(gofmt -l .)" || { echo "gofmt would change:" >&2; gofmt -l . >&2; exit 1; }
+	$(GO) vet -tags $(TAGS) ./...
+	$(GO) vet -tags '$(TAGS) realdata faults' ./...
+	$(GO) run $(STATICCHECK) -tags $(TAGS) ./...
+
+fuzz: ## try every fuzz target for FUZZTIME
+	@$(GO) test -list '^Fuzz' ./... | awk '/^Fuzz/ { t[n++] = $$1 } /^ok/ { for (i = 0; i < n; i++) print $$2, t[i]; n = 0 }' | \
+	while read -r package target; do \
+		echo "$$package $$target"; \
+		$(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 5s $$package; \
+	done
+
+generate: ## write what is made from code: the editors' schemas in docs/config
+	$(GO) run ./cmd/headwater config schema --write docs/config
+
+verify: generate ## fail when generated files are not current
+	@git diff --exit-code -- docs/config || { echo "generated files have changed: commit them" >&2; exit 1; }
+	@test -z "$$(git status --porcelain -- docs/config)" || { echo "generated files are not committed:" >&2; git status --porcelain -- docs/config >&2; exit 1; }
+
+demo: engine ## run the demo project to its end and show what came of it
+	@bin/headwater demo
+
+clean: ## remove what was built
+	rm -rf bin
