@@ -22,6 +22,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -102,6 +103,22 @@ func (e *StartError) Error() string {
 
 func (e *StartError) Unwrap() error { return e.Err }
 
+// LostError says that a server died under a lease. Its text ends with the last lines of the server's log.
+type LostError struct {
+	Kind    Kind
+	PID     int
+	LogFile string
+	LogTail string // the last lines of LogFile
+}
+
+func (e *LostError) Error() string {
+	text := fmt.Sprintf("embedded %s (process %d) died (log: %s)", e.Kind, e.PID, e.LogFile)
+	if e.LogTail != "" {
+		text += "; its last lines:\n" + e.LogTail
+	}
+	return text
+}
+
 // ErrNotServing is returned by Acquire in a process that Acquire started: its main does not call MaybeServe, and would
 // start itself for ever.
 var ErrNotServing = errors.New("this program was started as an embedded server but does not serve: call embedded.MaybeServe first in main or TestMain")
@@ -150,8 +167,8 @@ func Acquire(ctx context.Context, stateDir string, kind Kind, opts Options) (*Le
 	return lease, nil
 }
 
-// Running tells whether a server of that kind runs for the project, without keeping it alive. The endpoint is the zero
-// value when none runs.
+// Running tells whether a server of that kind runs for the project, without keeping it alive. It says so from when the
+// server answers until it has put away what it keeps. The endpoint is the zero value when none runs.
 func Running(stateDir string, kind Kind) (Endpoint, bool, error) {
 	reap()
 	dir := filepath.Join(stateDir, string(kind))
@@ -160,6 +177,9 @@ func Running(stateDir string, kind Kind) (Endpoint, bool, error) {
 		return Endpoint{}, false, err
 	}
 	published, err := readPublished(dir)
+	if errors.Is(err, fs.ErrNotExist) || err == nil && published.Socket == "" {
+		return Endpoint{}, false, nil // it is just starting
+	}
 	if err != nil {
 		return Endpoint{}, false, err
 	}

@@ -49,9 +49,10 @@ func prepareFolder(stateDir string, kind Kind) (string, error) {
 
 // published is what a server writes into endpoint.json.
 type published struct {
-	Addr   string `json:"addr"`
-	PID    int    `json:"pid"`
-	Socket string `json:"socket"` // path of the unix-domain socket that leases connect to
+	Addr string `json:"addr"`
+	// Both are missing while no server runs.
+	PID    int    `json:"pid,omitempty"`
+	Socket string `json:"socket,omitempty"` // path of the unix-domain socket that leases connect to
 }
 
 func readPublished(dir string) (published, error) {
@@ -72,6 +73,19 @@ func (p published) write(dir string) error {
 		return err
 	}
 	return writeFile(filepath.Join(dir, endpointName), append(raw, '\n'))
+}
+
+// unpublish withdraws the server that was published last, if any. Its address stays, for the next one to take.
+func unpublish(dir string) error {
+	p, err := readPublished(dir)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil
+	case err != nil:
+		return os.Remove(filepath.Join(dir, endpointName)) // nobody can read it
+	}
+	removeSocket(p.Socket)
+	return published{Addr: p.Addr}.write(dir)
 }
 
 // endpoint completes what was published with the passwords, which only files of mode 0600 hold.

@@ -14,6 +14,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"github.com/headwater-data/headwater/internal/fault"
 )
 
 // childEnv marks a process as an embedded server and holds its instructions (childSpec). Acquire sets it for the process
@@ -49,6 +51,8 @@ type message struct {
 
 // Lease keeps an embedded server alive. Its methods may be called from any goroutine.
 type Lease struct {
+	kind     Kind
+	dir      string // the server's folder
 	endpoint Endpoint
 	hold     io.Closer     // closing it gives the lease back
 	lost     chan struct{} // closed when the server died first
@@ -64,6 +68,18 @@ func (l *Lease) Endpoint() Endpoint { return l.endpoint }
 // Lost is closed when the server has died under the lease; Acquire again then. Closing the lease does not close it.
 func (l *Lease) Lost() <-chan struct{} { return l.lost }
 
+// Err says, once the lease is lost, what can be known about why: a LostError. Until then it returns nil. Whatever was asked
+// of the server may be asked again after Acquire (fault.KindTransient).
+func (l *Lease) Err() error {
+	select {
+	case <-l.lost:
+		logFile := filepath.Join(l.dir, logName)
+		return fault.Transient(&LostError{Kind: l.kind, PID: l.endpoint.PID, LogFile: logFile, LogTail: tail(logFile, 12)})
+	default:
+		return nil
+	}
+}
+
 // Close gives the lease back. When it was the last one, the server ends after its grace; Close does not wait for that.
 // Closing twice does nothing.
 func (l *Lease) Close() error {
@@ -77,8 +93,8 @@ func (l *Lease) Close() error {
 }
 
 // newLease makes a lease of a connection on which the server's greeting has been read.
-func newLease(endpoint Endpoint, messages io.Reader, hold io.Closer) *Lease {
-	l := &Lease{endpoint: endpoint, hold: hold, lost: make(chan struct{}), closed: make(chan struct{}), watching: make(chan struct{})}
+func newLease(dir string, kind Kind, endpoint Endpoint, messages io.Reader, hold io.Closer) *Lease {
+	l := &Lease{dir: dir, kind: kind, endpoint: endpoint, hold: hold, lost: make(chan struct{}), closed: make(chan struct{}), watching: make(chan struct{})}
 	go func() {
 		defer close(l.watching)
 		_, _ = io.Copy(io.Discard, messages) // ends, with whatever error, when either side is gone
@@ -110,7 +126,7 @@ func attach(ctx context.Context, dir string, kind Kind) *Lease {
 		messages := bufio.NewReader(conn)
 		if m, err = readMessage(messages); err == nil && m.Ready != nil {
 			if endpoint, err := m.Ready.endpoint(dir, kind); err == nil && stop() && conn.SetReadDeadline(time.Time{}) == nil {
-				return newLease(endpoint, messages, conn)
+				return newLease(dir, kind, endpoint, messages, conn)
 			}
 		}
 	}
@@ -143,7 +159,8 @@ func start(ctx context.Context, dir string, kind Kind, opts Options, starting *o
 	}
 	link := pipes{hold: hold, messages: messagesOut}
 
-	cmd := exec.Command(executable)
+	// For whoever looks at the list of processes; the server does not read it.
+	cmd := exec.Command(executable, "embedded-"+string(kind), dir)
 	cmd.Env = append(os.Environ(), childEnv+"="+string(spec))
 	cmd.Dir = dir
 	cmd.Stdout, cmd.Stderr = log, log
@@ -204,7 +221,7 @@ func awaitReady(ctx context.Context, dir string, kind Kind, opts Options, link p
 		if err := link.messages.SetReadDeadline(time.Time{}); err != nil {
 			return nil, err
 		}
-		return newLease(endpoint, messages, link), nil
+		return newLease(dir, kind, endpoint, messages, link), nil
 	}
 }
 

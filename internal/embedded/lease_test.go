@@ -151,7 +151,7 @@ func TestServerEndsWithItsLastUser(t *testing.T) {
 	awaitEnd(t, dir)
 	select {
 	case <-first.Lost():
-		t.Error("a lease that was given back says that it was lost")
+		t.Errorf("a lease that was given back says that it was lost: %v", first.Err())
 	default:
 	}
 }
@@ -182,6 +182,9 @@ func TestKilledServerIsLostAndStartsAgainOnTheSameData(t *testing.T) {
 			t.Fatalf("got offset %d for record %d", offset, i)
 		}
 	}
+	if err := lease.Err(); err != nil {
+		t.Errorf("got %v from a lease on a server that lives", err)
+	}
 	if err := syscall.Kill(before.PID, syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
@@ -189,6 +192,10 @@ func TestKilledServerIsLostAndStartsAgainOnTheSameData(t *testing.T) {
 	case <-lease.Lost():
 	case <-testContext(t).Done():
 		t.Fatal("the lease does not notice that its server was killed")
+	}
+	lost, ok := errors.AsType[*embedded.LostError](lease.Err())
+	if !ok || lost.PID != before.PID || !strings.Contains(lost.Error(), "embedded server answers") {
+		t.Errorf("got %v, want a LostError that names process %d and quotes the log", lease.Err(), before.PID)
 	}
 	after := acquire(t, dir).Endpoint()
 	if after.PID == before.PID || after.Addr != before.Addr || after.Password != before.Password {

@@ -73,7 +73,7 @@ type supervisor struct {
 	users users
 }
 
-func (s *supervisor) serve() error {
+func (s *supervisor) serve() (err error) {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
 	signal.Ignore(syscall.SIGHUP)
@@ -92,6 +92,11 @@ func (s *supervisor) serve() error {
 	}
 	defer func() { _ = lock.Close() }() // the process ends anyway
 
+	// What stands there is of a server that has ended.
+	defer func() { err = errors.Join(err, unpublish(s.spec.Dir)) }()
+	if err := unpublish(s.spec.Dir); err != nil {
+		return err
+	}
 	j, err := s.prepare()
 	if err != nil {
 		return err
@@ -131,7 +136,6 @@ func (s *supervisor) serve() error {
 	}
 	// First the door, so that whoever comes now starts a server of their own, which waits for this one's lock.
 	err = leases.Close()
-	removeSocket(leases.Addr().String())
 	stopServing()
 	return errors.Join(err, <-ended)
 }
@@ -193,9 +197,6 @@ func listenAgain(dir string) (net.Listener, error) {
 
 // publish opens the server to leases and tells where it is.
 func (s *supervisor) publish(addr string) (net.Listener, error) {
-	if old, err := readPublished(s.spec.Dir); err == nil {
-		removeSocket(old.Socket) // of a server that was killed
-	}
 	socket, err := socketPath(s.spec.Dir)
 	if err != nil {
 		return nil, err
