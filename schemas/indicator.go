@@ -9,9 +9,8 @@ import (
 	"github.com/headwater-data/headwater/internal/yamlfile"
 )
 
-// Indicator defines a figure that regions are compared on: what it is called, which way is better, and how it is rolled up
-// (docs: across regions and across time are different questions; a stock is summed over regions and its last value counts
-// over time).
+// Indicator defines a figure that regions are compared on: what it is called, which way is better, and how it is rolled up.
+// Across regions and across time are different questions: a stock is summed over regions, and over time its last value counts.
 type Indicator struct {
 	Code            string   `yaml:"indicator" json:"indicator" required:"true" desc:"Code of the indicator."`
 	Title           Title    `yaml:"title" json:"title" required:"true" desc:"Name for people."`
