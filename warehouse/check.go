@@ -1,0 +1,251 @@
+package warehouse
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/ClickHouse/clickhouse-go/v2"
+	"github.com/apache/arrow/go/v17/arrow"
+	"github.com/apache/arrow/go/v17/arrow/array"
+
+	"github.com/headwater-data/headwater/schemas"
+)
+
+// Range is a range of offsets [From, To) of one partition in one life of its log.
+type Range struct {
+	Topic       string
+	Partition   int32
+	Incarnation string
+	From, To    int64
+}
+
+// Expected says what a flush has put into one table, by offset.
+type Expected map[int64]OffsetSum
+
+// OffsetSum counts the records of one message and adds up their numbers in the batch (_index), so that a missing row shows
+// even where another one stands twice.
+type OffsetSum struct {
+	Rows     int
+	IndexSum uint64
+}
+
+// clockSlack is how far the server's clock may be behind the caller's without Landed overlooking a part. Beyond it Landed
+// answers false, which costs the caller a full question and no more.
+const clockSlack = 2 * time.Minute
+
+// Landed is the cheap check of L5 after an insert: it reports whether all of want is in the table by provenance, looking
+// only through parts that were made since then. False does not mean that rows are missing: merges may have replaced them by
+// newer ones, or they may stand twice. Missing tells.
+func (w *Warehouse) Landed(ctx context.Context, table string, r Range, since time.Time, want Expected) (bool, error) {
+	if len(want) == 0 {
+		return true, nil
+	}
+	var found []struct {
+		Offset   int64  `ch:"_offset"`
+		Rows     uint64 `ch:"rows"`
+		IndexSum uint64 `ch:"index_sum"`
+	}
+	// Naming _part prunes parts before anything of them is read.
+	statement := "SELECT _offset, count() AS rows, sum(toUInt64(_index)) AS index_sum FROM " + w.table(table) +
+		" WHERE _part IN (SELECT name FROM system.parts WHERE database = {database:String} AND table = {table:String} AND active AND modification_time >= fromUnixTimestamp({since:Int64}))" +
+		provenance + " GROUP BY _offset"
+	if err := w.data.Select(ctx, &found, statement, append(r.named(), clickhouse.Named("database", w.config.Database), clickhouse.Named("table", table),
+		clickhouse.Named("since", since.Add(-clockSlack).Unix()))...); err != nil {
+		return false, w.wrap(err, "look for rows in "+table)
+	}
+	there := make(Expected, len(found))
+	for _, f := range found {
+		there[f.Offset] = OffsetSum{Rows: int(f.Rows), IndexSum: f.IndexSum}
+	}
+	for offset, sum := range want {
+		if there[offset] != sum {
+			return false, nil
+		}
+	}
+	return true, nil
+}
+
+const provenance = " AND _topic = {topic:String} AND _partition = {partition:Int32} AND _incarnation = {incarnation:String} AND _offset >= {from:Int64} AND _offset < {to:Int64}"
+
+func (r Range) named() []any {
+	return []any{
+		clickhouse.Named("topic", r.Topic), clickhouse.Named("partition", r.Partition), clickhouse.Named("incarnation", r.Incarnation),
+		clickhouse.Named("from", r.From), clickhouse.Named("to", r.To),
+	}
+}
+
+// Reach returns the offset after the newest row that any of the tables has of this life of the log, from an offset on; 0 when
+// there is none (L9).
+func (w *Warehouse) Reach(ctx context.Context, tables []string, topic string, partition int32, incarnation string, from int64) (int64, error) {
+	reach := int64(0)
+	for _, table := range tables {
+		var next int64
+		if err := w.data.QueryRow(ctx, "SELECT if(count() = 0, 0, max(_offset) + 1) FROM "+w.table(table)+
+			" WHERE _topic = {topic:String} AND _partition = {partition:Int32} AND _incarnation = {incarnation:String} AND _offset >= {from:Int64}",
+			clickhouse.Named("topic", topic), clickhouse.Named("partition", partition), clickhouse.Named("incarnation", incarnation), clickhouse.Named("from", from)).Scan(&next); err != nil {
+			return 0, w.wrap(err, "look how far "+table+" reaches")
+		}
+		reach = max(reach, next)
+	}
+	return reach, nil
+}
+
+// Missing is the full check of L3 and L5: which of the records are not in the table. A record is there when the table has a
+// row of its key whose _version is not below its own: itself, or one that supersedes it. In tables that keep history the
+// version is part of the key, so only itself counts. The answer holds the row numbers, ascending, for each record.
+//
+// The records are put into a scratch table on the server, which is dropped again; cost and memory go by their number. It is
+// for replays and doubts, not for every flush.
+func (w *Warehouse) Missing(ctx context.Context, schema *schemas.Schema, r Range, records []arrow.Record) (missing [][]uint32, err error) {
+	missing = make([][]uint32, len(records))
+	keyed, rows, err := w.keysOf(schema, records)
+	if err != nil {
+		return nil, fmt.Errorf("look for missing rows in %s: %w", schema.Name, err)
+	}
+	defer release(keyed)
+	if rows == 0 {
+		return missing, nil
+	}
+	scratch, drop, err := w.scratch(ctx, schema, keyed, rows)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, drop()) }()
+
+	key := quoteNames(schema.Key())
+	match := "(" + key + ", `_version`) NOT IN (SELECT " + key + ", `_version` FROM %[1]s WHERE (" + key + ") IN (SELECT " + key + " FROM %[2]s))"
+	if !schema.History {
+		match = "(" + key + ", `_version`) NOT IN (SELECT " + keyOf("s", schema) + ", s.`_version` FROM %[2]s AS s" +
+			" INNER JOIN (SELECT " + key + ", max(`_version`) AS newest FROM %[1]s WHERE (" + key + ") IN (SELECT " + key + " FROM %[2]s) GROUP BY " + key + ") AS t" +
+			" USING (" + key + ") WHERE t.newest >= s.`_version`)"
+	}
+	var gaps []struct {
+		Record uint32 `ch:"record"`
+		Row    uint32 `ch:"row"`
+	}
+	statement := "SELECT `" + scratchRecord + "` AS record, `" + scratchRow + "` AS row FROM %[2]s WHERE " + match + " ORDER BY record, row"
+	if err := w.data.Select(ctx, &gaps, fmt.Sprintf(statement, w.table(schema.TableName()), w.table(scratch))); err != nil {
+		return nil, w.wrap(err, fmt.Sprintf("look for missing rows of %s/%d [%d, %d) in %s", r.Topic, r.Partition, r.From, r.To, schema.Name))
+	}
+	for _, g := range gaps {
+		missing[g.Record] = append(missing[g.Record], g.Row)
+	}
+	return missing, nil
+}
+
+func keyOf(alias string, schema *schemas.Schema) string {
+	names := schema.Key()
+	for i, name := range names {
+		names[i] = alias + "." + quoteName(name)
+	}
+	return strings.Join(names, ", ")
+}
+
+// The columns of a scratch table beside key and version.
+const (
+	scratchRecord = "_scratch_record"
+	scratchRow    = "_scratch_row"
+)
+
+// keysOf cuts the records down to key, version and place. Records without rows are left out. The caller releases the result.
+func (w *Warehouse) keysOf(schema *schemas.Schema, records []arrow.Record) (keyed []arrow.Record, rows int, err error) {
+	defer func() {
+		if err != nil {
+			release(keyed)
+			keyed = nil
+		}
+	}()
+	names := append(schema.Key(), "_version")
+	for number, record := range records {
+		if record.NumRows() == 0 {
+			continue
+		}
+		var fields []arrow.Field
+		var columns []arrow.Array
+		for _, name := range names {
+			at := record.Schema().FieldIndices(name)
+			if len(at) != 1 {
+				return keyed, 0, fmt.Errorf("record %d has no column %s", number, name)
+			}
+			fields = append(fields, arrow.Field{Name: name, Type: record.Schema().Field(at[0]).Type})
+			columns = append(columns, record.Column(at[0]))
+		}
+		n := int(record.NumRows())
+		recordNumbers, rowNumbers := array.NewUint32Builder(w.mem), array.NewUint32Builder(w.mem)
+		recordNumbers.Reserve(n)
+		rowNumbers.Reserve(n)
+		for row := range n {
+			recordNumbers.UnsafeAppend(uint32(number))
+			rowNumbers.UnsafeAppend(uint32(row))
+		}
+		own := []arrow.Array{recordNumbers.NewArray(), rowNumbers.NewArray()}
+		recordNumbers.Release()
+		rowNumbers.Release()
+		fields = append(fields, arrow.Field{Name: scratchRecord, Type: arrow.PrimitiveTypes.Uint32}, arrow.Field{Name: scratchRow, Type: arrow.PrimitiveTypes.Uint32})
+		keyed = append(keyed, array.NewRecord(arrow.NewSchema(fields, nil), append(columns, own...), int64(n)))
+		own[0].Release()
+		own[1].Release()
+		rows += n
+	}
+	return keyed, rows, nil
+}
+
+// scratchPrefix begins the names of scratch tables; scratchAge is how old one must be for its maker to be dead.
+const (
+	scratchPrefix = "_scratch_"
+	scratchAge    = time.Hour
+)
+
+// scratch makes a table of those keys and fills it. drop removes it, even when ctx has ended.
+func (w *Warehouse) scratch(ctx context.Context, schema *schemas.Schema, keyed []arrow.Record, rows int) (name string, drop func() error, err error) {
+	if err := w.dropOldScratch(ctx); err != nil {
+		return "", nil, err
+	}
+	random := make([]byte, 8)
+	if _, err := rand.Read(random); err != nil {
+		return "", nil, err
+	}
+	name = scratchPrefix + schema.Name + "_" + hex.EncodeToString(random)
+	var columns []string
+	for _, key := range schema.Key() {
+		field, _ := schema.Field(key)
+		columns = append(columns, quoteName(key)+" "+field.Type.ClickHouse(false))
+	}
+	columns = append(columns, "`_version` UInt64", quoteName(scratchRecord)+" UInt32", quoteName(scratchRow)+" UInt32")
+	drop = func() error {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), dialTimeout)
+		defer cancel()
+		return w.exec(ctx, "drop scratch table", "DROP TABLE IF EXISTS "+w.table(name)+" SYNC")
+	}
+	// Memory: the table is as large as a flush, and gone with the server.
+	if err := w.exec(ctx, "make scratch table", "CREATE TABLE "+w.table(name)+" ("+strings.Join(columns, ", ")+") ENGINE = Memory COMMENT 'Headwater: keys of a flush that is being checked; dropped after it'"); err != nil {
+		return "", nil, errors.Join(err, drop())
+	}
+	if err := w.Insert(ctx, Insert{Table: name, Token: name, Records: keyed, Rows: rows}); err != nil {
+		return "", nil, errors.Join(err, drop())
+	}
+	return name, drop, nil
+}
+
+// dropOldScratch removes what killed processes left.
+func (w *Warehouse) dropOldScratch(ctx context.Context) error {
+	var old []struct {
+		Name string `ch:"name"`
+	}
+	if err := w.data.Select(ctx, &old, "SELECT name FROM system.tables WHERE database = {database:String} AND startsWith(name, {prefix:String}) AND metadata_modification_time < now() - {age:UInt32}",
+		clickhouse.Named("database", w.config.Database), clickhouse.Named("prefix", scratchPrefix), clickhouse.Named("age", uint32(scratchAge/time.Second))); err != nil {
+		return w.wrap(err, "look for old scratch tables")
+	}
+	for _, table := range old {
+		if err := w.exec(ctx, "drop old scratch table", "DROP TABLE IF EXISTS "+w.table(table.Name)); err != nil {
+			return err
+		}
+		w.log.Info("dropped a scratch table of a process that was killed", "table", table.Name)
+	}
+	return nil
+}

@@ -1,0 +1,192 @@
+package warehouse
+
+import (
+	"context"
+	"reflect"
+	"time"
+
+	"github.com/ClickHouse/clickhouse-go/v2"
+)
+
+// Balance is one line of the view ledger_balance.
+type Balance struct {
+	Scope       string `ch:"scope"` // run, source or total
+	Source      string `ch:"source"`
+	Run         string `ch:"run"`
+	Extracted   int64  `ch:"extracted"`
+	Loaded      int64  `ch:"loaded"`
+	Duplicate   int64  `ch:"duplicate"`
+	Quarantined int64  `ch:"quarantined"`
+	Filtered    int64  `ch:"filtered"`
+	Held        int64  `ch:"held"`
+	Difference  int64  `ch:"difference"` // rows without an outcome; anything but 0 is a fault
+	Balanced    uint8  `ch:"balanced"`
+	Records     int64  `ch:"records"`
+	Deleted     int64  `ch:"deleted"`
+	Warnings    int64  `ch:"warnings"`
+	Messages    int64  `ch:"messages"`
+	Bytes       int64  `ch:"bytes"`
+	Counted     *int64 `ch:"counted"` // what the source itself counts
+	// CountDifference is Counted less the rows extracted and not repeated.
+	CountDifference *int64    `ch:"count_difference"`
+	FirstLoadedAt   time.Time `ch:"first_loaded_at"`
+	LastLoadedAt    time.Time `ch:"last_loaded_at"`
+}
+
+// BalanceFilter selects lines of the balance. Empty fields select everything.
+type BalanceFilter struct {
+	Scope       string // run, source or total
+	Source, Run string
+}
+
+// Balance returns the account: the runs by age, then the sources by name, then the total, as far as the filter selects them.
+func (w *Warehouse) Balance(ctx context.Context, filter BalanceFilter) ([]Balance, error) {
+	return report[Balance](ctx, w, "ledger_balance",
+		"({scope:String} = '' OR scope = {scope:String}) AND ({source:String} = '' OR source = {source:String}) AND ({run:String} = '' OR run = {run:String})"+
+			" ORDER BY indexOf(['run', 'source', 'total'], toString(scope)), run, source",
+		clickhouse.Named("scope", filter.Scope), clickhouse.Named("source", filter.Source), clickhouse.Named("run", filter.Run))
+}
+
+// Freshness is one line of the view freshness.
+type Freshness struct {
+	Source          string     `ch:"source"`
+	Stream          string     `ch:"stream"`
+	LastExtractedAt *time.Time `ch:"last_extracted_at"`
+	LastLoadedAt    time.Time  `ch:"last_loaded_at"`
+	AgeSeconds      *int64     `ch:"age_seconds"`
+	NewestPeriod    *time.Time `ch:"newest_period"`
+	LastRun         string     `ch:"last_run"`
+	LastRunOutcome  string     `ch:"last_run_outcome"`
+	LastRunAt       *time.Time `ch:"last_run_at"`
+	Held            int64      `ch:"held"`
+	Quarantined     uint64     `ch:"quarantined"` // open ones
+}
+
+// Freshness tells how current each stream is, by source and stream.
+func (w *Warehouse) Freshness(ctx context.Context) ([]Freshness, error) {
+	return report[Freshness](ctx, w, "freshness", "1 ORDER BY source, stream")
+}
+
+// Figure is one line of the view indicator_rollup.
+type Figure struct {
+	Indicator         string     `ch:"indicator"`
+	Title             string     `ch:"title"`
+	Unit              string     `ch:"unit"`
+	Region            string     `ch:"region"`
+	RegionName        string     `ch:"region_name"`
+	Level             string     `ch:"level"`
+	Parent            string     `ch:"parent"`
+	Grain             string     `ch:"grain"`
+	Period            time.Time  `ch:"period"`
+	AsOf              time.Time  `ch:"as_of"`
+	Value             *float64   `ch:"value"`
+	FromBelow         uint8      `ch:"from_below"`
+	Reported          *float64   `ch:"reported"`
+	Figures           uint64     `ch:"figures"`
+	ChildrenReporting uint64     `ch:"children_reporting"`
+	Children          uint64     `ch:"children"`
+	Feeds             []string   `ch:"feeds"`
+	YearToDate        *float64   `ch:"year_to_date"`
+	Target            *float64   `ch:"target"`
+	Due               *time.Time `ch:"due"`
+	CompletionRate    *float64   `ch:"completion_rate"`
+	ElapsedShare      *float64   `ch:"elapsed_share"`
+	PlanValue         *float64   `ch:"plan_value"`
+	Tolerance         float64    `ch:"tolerance"`
+	Status            string     `ch:"status"` // ahead, on schedule, behind or empty
+	StatusZh          string     `ch:"status_zh"`
+}
+
+// RollupQuery selects figures. Empty fields select everything but for the period.
+type RollupQuery struct {
+	Indicator string
+	Grain     string
+	Period    time.Time // start of the period; zero means the newest that the selection has
+	Levels    []string  // nation, province, city, county
+	Within    string    // only this region and those directly below it
+}
+
+// Rollup returns figures of one indicator and period, the upper levels first, then by code.
+func (w *Warehouse) Rollup(ctx context.Context, q RollupQuery) ([]Figure, error) {
+	where := "indicator = {indicator:String} AND ({grain:String} = '' OR grain = {grain:String}) AND (empty({levels:Array(String)}) OR has({levels:Array(String)}, level))" +
+		" AND ({within:String} = '' OR region = {within:String} OR parent = {within:String})"
+	if q.Levels == nil {
+		q.Levels = []string{}
+	}
+	args := []any{clickhouse.Named("indicator", q.Indicator), clickhouse.Named("grain", q.Grain), clickhouse.Named("levels", q.Levels), clickhouse.Named("within", q.Within)}
+	period := q.Period.UnixMilli()
+	if q.Period.IsZero() {
+		var newest *int64
+		if err := w.data.QueryRow(ctx, "SELECT maxOrNull(toUnixTimestamp64Milli(period)) FROM "+w.table("indicator_rollup")+" WHERE "+where, args...).Scan(&newest); err != nil {
+			return nil, w.wrap(err, "read indicator_rollup")
+		}
+		if newest == nil {
+			return nil, nil
+		}
+		period = *newest
+	}
+	return report[Figure](ctx, w, "indicator_rollup", where+
+		" AND period = fromUnixTimestamp64Milli({period:Int64}, 'Asia/Shanghai') ORDER BY indexOf(['nation', 'province', 'city', 'county'], level), region, grain",
+		append(args, clickhouse.Named("period", period))...)
+}
+
+// Disagreement is one line of the view indicator_reconciliation.
+type Disagreement struct {
+	Indicator          string    `ch:"indicator"`
+	Title              string    `ch:"title"`
+	Unit               string    `ch:"unit"`
+	Region             string    `ch:"region"`
+	RegionName         string    `ch:"region_name"`
+	Level              string    `ch:"level"`
+	Grain              string    `ch:"grain"`
+	Period             time.Time `ch:"period"`
+	Feed               string    `ch:"feed"`
+	Source             string    `ch:"source"`
+	Reported           float64   `ch:"reported"`
+	RolledUp           *float64  `ch:"rolled_up"`
+	Difference         *float64  `ch:"difference"`
+	RelativeDifference *float64  `ch:"relative_difference"`
+	Agrees             uint8     `ch:"agrees"`
+	DirectBelow        *float64  `ch:"direct_below"`
+	Figures            uint64    `ch:"figures"`
+	ChildrenReporting  uint64    `ch:"children_reporting"`
+	Children           uint64    `ch:"children"`
+}
+
+// DisagreementQuery selects disagreements. Empty fields select everything.
+type DisagreementQuery struct {
+	Indicator, Level, Source string
+	Limit                    int // 0 means all
+}
+
+// Disagreements returns what upper levels reported and lower ones do not add up to, the largest differences first.
+func (w *Warehouse) Disagreements(ctx context.Context, q DisagreementQuery) ([]Disagreement, error) {
+	where := "agrees = 0 AND ({indicator:String} = '' OR indicator = {indicator:String}) AND ({level:String} = '' OR level = {level:String}) AND ({source:String} = '' OR source = {source:String})" +
+		" ORDER BY abs(ifNull(difference, 0)) DESC, indicator, region, grain, period, feed"
+	args := []any{clickhouse.Named("indicator", q.Indicator), clickhouse.Named("level", q.Level), clickhouse.Named("source", q.Source)}
+	if q.Limit > 0 {
+		where += " LIMIT {limit:UInt64}"
+		args = append(args, clickhouse.Named("limit", uint64(q.Limit)))
+	}
+	return report[Disagreement](ctx, w, "indicator_reconciliation", where, args...)
+}
+
+// report reads rows of a view.
+func report[T any](ctx context.Context, w *Warehouse, view, where string, args ...any) ([]T, error) {
+	var rows []T
+	if err := w.data.Select(ctx, &rows, "SELECT "+columnList(reflect.TypeFor[T]())+" FROM "+w.table(view)+" WHERE "+where, args...); err != nil {
+		return nil, w.wrap(err, "read "+view)
+	}
+	return rows, nil
+}
+
+// columnList names the struct's columns as they are.
+func columnList(t reflect.Type) string {
+	var names []string
+	for _, f := range reflect.VisibleFields(t) {
+		if name := f.Tag.Get("ch"); name != "" {
+			names = append(names, name)
+		}
+	}
+	return quoteNames(names)
+}

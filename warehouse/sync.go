@@ -1,0 +1,158 @@
+package warehouse
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/headwater-data/headwater/schemas"
+)
+
+type regionRow struct {
+	Code       string    `ch:"code"`
+	ValidFrom  time.Time `ch:"valid_from"`
+	ValidTo    time.Time `ch:"valid_to"`
+	Name       string    `ch:"name"`
+	ShortName  string    `ch:"short_name"`
+	Level      string    `ch:"level"`
+	Parent     string    `ch:"parent"`
+	Province   string    `ch:"province"`
+	City       string    `ch:"city"`
+	Extent     int64     `ch:"extent"`
+	Successors []string  `ch:"successors"`
+	Divided    bool      `ch:"divided"`
+	Deleted    bool      `json:"-"`
+}
+
+func (r regionRow) key() string { return r.Code + "/" + r.ValidFrom.Format(time.DateOnly) }
+
+type indicatorRow struct {
+	Code            string   `ch:"code"`
+	TitleZh         string   `ch:"title_zh"`
+	TitleEn         string   `ch:"title_en"`
+	Unit            string   `ch:"unit"`
+	Direction       string   `ch:"direction"`
+	Aggregation     string   `ch:"aggregation"`
+	TimeAggregation string   `ch:"time_aggregation"`
+	Grain           string   `ch:"grain"`
+	Levels          []string `ch:"levels"`
+	Description     string   `ch:"description"`
+	Deleted         bool     `json:"-"`
+}
+
+// unknownFrom stands for a beginning that nobody knows: the table's key needs a day.
+var unknownFrom = time.Date(1900, 1, 1, 0, 0, 0, 0, time.UTC)
+
+// Sync fills the tables region and indicator from the set and the project's indicators. It does nothing for a table whose
+// content has not changed since the last time; rows that are gone are marked as deleted. Call it after Migrate.
+func (w *Warehouse) Sync(ctx context.Context, set *schemas.Set, indicators []schemas.Indicator) error {
+	w.migrating.Lock()
+	defer w.migrating.Unlock()
+	steps, err := w.steps(ctx)
+	if err != nil {
+		return err
+	}
+	if err := syncTable(ctx, w, steps, "region", regionRows(set.Regions()), regionRow.key,
+		func(r regionRow) regionRow { r.Deleted = true; return r }, func(r regionRow) bool { return r.Deleted }); err != nil {
+		return err
+	}
+	return syncTable(ctx, w, steps, "indicator", indicatorRows(indicators), func(r indicatorRow) string { return r.Code },
+		func(r indicatorRow) indicatorRow { r.Deleted = true; return r }, func(r indicatorRow) bool { return r.Deleted })
+}
+
+func syncTable[T any](ctx context.Context, w *Warehouse, steps map[string]applied, table string, rows []T, key func(T) string, gone func(T) T, deleted func(T) bool) error {
+	body, err := json.Marshal(rows)
+	if err != nil {
+		return fmt.Errorf("sync %s: %w", table, err)
+	}
+	step := applied{Step: "content " + table, Hash: hashOf(body)}
+	if steps[step.Step].Hash == step.Hash {
+		return nil
+	}
+	there, err := selectOwn[T](ctx, w, table, "1")
+	if err != nil {
+		return err
+	}
+	wanted := make(map[string]bool, len(rows))
+	for _, r := range rows {
+		wanted[key(r)] = true
+	}
+	block := slices.Clone(rows)
+	for _, r := range there {
+		if !wanted[key(r)] {
+			block = append(block, gone(r))
+		}
+	}
+	// Above every version that is there, even when this clock is behind.
+	var newest uint64
+	if err := w.data.QueryRow(ctx, "SELECT max(_version) FROM "+w.table(table)).Scan(&newest); err != nil {
+		return w.wrap(err, "read "+table)
+	}
+	version := max(newest+1, uint64(time.Now().UnixMicro()))
+	// The token names the version too: content that comes back after a change is not a repeat.
+	token := fmt.Sprintf("sync/%s/%s/%d", table, step.Hash, version)
+	if err := insertOwn(ctx, w, table, token, block, func(T) uint64 { return version }, deleted); err != nil {
+		return err
+	}
+	w.log.Info("filled a table from the project", "table", table, "rows", len(rows), "gone", len(block)-len(rows))
+	return w.record(ctx, step)
+}
+
+func regionRows(regions *schemas.Regions) []regionRow {
+	if regions == nil {
+		return []regionRow{}
+	}
+	all := regions.All()
+	rows := make([]regionRow, 0, len(all))
+	seen := map[string]bool{}
+	for _, r := range all {
+		row := regionRow{Code: r.Code, ValidFrom: cmp.Or(r.From, unknownFrom), ValidTo: r.To, Name: r.Name, ShortName: r.Short,
+			Level: r.Level, Parent: r.Parent, Extent: int64(r.Extent), Divided: len(r.Successors) > 0 && !r.To.IsZero()}
+		for _, s := range r.Successors {
+			row.Successors = append(row.Successors, s.Code)
+			row.Divided = row.Divided && s.Part
+		}
+		// The province and city that held when the version ended, or hold now.
+		on := time.Time{}
+		if !r.To.IsZero() {
+			on = r.To.AddDate(0, 0, -1)
+		}
+		for at, depth := r, 0; depth < 8; depth++ {
+			switch at.Level {
+			case schemas.LevelProvince:
+				row.Province = at.Code
+			case schemas.LevelCity:
+				row.City = at.Code
+			}
+			upper, ok := regions.At(at.Parent, on)
+			if at.Parent == "" || !ok {
+				break
+			}
+			at = upper
+		}
+		if !seen[row.key()] {
+			seen[row.key()] = true
+			rows = append(rows, row)
+		}
+	}
+	slices.SortFunc(rows, func(a, b regionRow) int { return cmp.Or(cmp.Compare(a.Code, b.Code), a.ValidFrom.Compare(b.ValidFrom)) })
+	return rows
+}
+
+func indicatorRows(indicators []schemas.Indicator) []indicatorRow {
+	rows := map[string]indicatorRow{}
+	for _, i := range indicators {
+		rows[i.Code] = indicatorRow{Code: i.Code, TitleZh: i.Title.Zh, TitleEn: i.Title.En, Unit: i.Unit, Direction: cmp.Or(i.Direction, "up"),
+			Aggregation: i.Aggregation, TimeAggregation: cmp.Or(i.TimeAggregation, i.Aggregation), Grain: cmp.Or(i.Grain, "month"),
+			Levels: i.Levels, Description: i.Description}
+	}
+	sorted := make([]indicatorRow, 0, len(rows))
+	for _, code := range slices.Sorted(maps.Keys(rows)) {
+		sorted = append(sorted, rows[code])
+	}
+	return sorted
+}

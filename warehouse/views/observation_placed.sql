@@ -1,0 +1,57 @@
+-- Current observations with the place of their region in the tree. The tree is that of the period's last day: a region that
+-- began within the period is found, and one that ended within it keeps its last place.
+CREATE OR REPLACE VIEW observation_placed
+(
+    indicator String COMMENT '指标代码 / Indicator',
+    region String COMMENT '行政区划 / Region that the value is about',
+    region_name String COMMENT '区划名称 / Name of the region at the time; empty when the code is not known',
+    region_level String COMMENT '区划层级 / Level of the region at the time',
+    member String COMMENT '非区划成员 / Part of the region that is itself no region',
+    subject String COMMENT '对象 / What within the region the value is about',
+    grain LowCardinality(String) COMMENT '时间粒度 / Length of the period',
+    period DateTime64(3, 'Asia/Shanghai') COMMENT '期间起始 / Start of the period',
+    last_day Date32 COMMENT '期间末日 / Last day of the period',
+    feed LowCardinality(String) COMMENT '采集方式 / How the value came in: manual, direct or source',
+    value Float64 COMMENT '数值 / Value',
+    numerator Nullable(Float64) COMMENT '分子 / Of a ratio, what it counts',
+    denominator Nullable(Float64) COMMENT '分母 / Of a ratio, what it is a part of; of a mean, how many values it stands for',
+    known_at DateTime64(6, 'UTC') COMMENT '获知时间 / When the value was read from its source',
+    source LowCardinality(String) COMMENT '来源 / Source',
+    path Array(Tuple(code String, level String, name String)) COMMENT '上级路径 / The region and those above it, from the bottom: code, level, name'
+)
+AS
+SELECT
+    o.indicator AS indicator,
+    o.code AS region,
+    ifNull(p.name, '') AS region_name,
+    ifNull(p.level, '') AS region_level,
+    o.member AS member,
+    o.subject AS subject,
+    o.grain AS grain,
+    o.period AS period,
+    o.last_day AS last_day,
+    o.feed AS feed,
+    o.value AS value,
+    o.numerator AS numerator,
+    o.denominator AS denominator,
+    o.known_at AS known_at,
+    o.source AS source,
+    if(empty(p.path), [(o.code, '', '')], p.path) AS path
+FROM
+(
+    SELECT
+        *,
+        toString(region) AS code,
+        toDate32(period) AS first_day,
+        multiIf(
+            grain = 'week', addDays(first_day, 6),
+            grain = 'xun', if(toDayOfMonth(first_day) > 20, toLastDayOfMonth(first_day), addDays(first_day, 9)),
+            grain = 'month', toLastDayOfMonth(first_day),
+            grain = 'quarter', addDays(addMonths(first_day, 3), -1),
+            grain = 'half', addDays(addMonths(first_day, 6), -1),
+            grain = 'year', addDays(addYears(first_day, 1), -1),
+            first_day) AS last_day
+    FROM observation_current
+) AS o
+ASOF LEFT JOIN region_path AS p ON p.code = o.code AND o.last_day >= p.since
+COMMENT '带区划的观测值 / Placed observations: current values with their region''s place in the tree as it was then'
