@@ -39,9 +39,9 @@ func (c cursor) encode() (connectors.Cursor, error) {
 	return json.Marshal(c)
 }
 
-// decodeCursor reads a cursor that encode has written; nil gives nil.
+// decodeCursor reads a cursor that encode has written; nil and empty give nil, the beginning.
 func decodeCursor(b connectors.Cursor) (*cursor, error) {
-	if b == nil {
+	if len(b) == 0 {
 		return nil, nil
 	}
 	var c cursor

@@ -307,3 +307,5 @@ func TestCSVRows(t *testing.T) {
 		})
 	}
 }
+
+func stream(shard string) connectors.Stream { return connectors.Stream{Name: "s", Shard: shard} }
