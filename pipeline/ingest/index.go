@@ -144,7 +144,7 @@ func (x *Index) Known(topicName string, partition int, incarnation string) *Know
 			continue
 		}
 		for _, e := range entries {
-			if newest == nil || e.Offset > newest.Offset {
+			if e.Sequence >= 0 && (newest == nil || e.Offset > newest.Offset) {
 				of, newest = id, e
 			}
 		}

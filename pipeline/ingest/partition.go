@@ -153,9 +153,12 @@ func (p *Partition) TakeOver(ctx context.Context) error {
 		p.dirty = map[string]Position{}
 		for shard, pos := range p.state.Cursors {
 			// Whatever the index does not have yet is entered with the next store, so that its newest entry speaks for all.
-			if event.Index == nil || event.Index.State.Incarnation != p.state.Log.Incarnation || event.Index.Cursors[shard].Offset < pos.Offset {
-				p.dirty[shard] = pos
+			if event.Index != nil && event.Index.State.Incarnation == p.state.Log.Incarnation {
+				if known, ok := event.Index.Cursors[shard]; ok && known.Offset >= pos.Offset {
+					continue
+				}
 			}
+			p.dirty[shard] = pos
 		}
 		p.log.Debug("holding the partition", "topic", p.topic, "partition", p.partition, "epoch", p.state.Log.Epoch, "shards", len(p.state.Cursors))
 		return nil

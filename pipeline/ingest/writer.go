@@ -29,7 +29,8 @@ func (p Phase) String() string {
 	return [...]string{"idle", "claiming", "recovering", "ready", "sending", "checking", "stopped"}[p]
 }
 
-// Position is the newest valid batch of a shard.
+// Position is the newest valid batch of a shard. A position that only the ledger knows has Sequence -1: its cursor counts, but
+// it says nothing of the log's state.
 type Position struct {
 	Offset   int64  `json:"o"`
 	Epoch    int64  `json:"e"`
@@ -196,15 +197,9 @@ func (w Writer) assigned(e Assigned) (Writer, []Action) {
 	case e.First == 0 && (e.Incarnation == "" || e.Incarnation != known):
 		// A log from its beginning whose records are of no incarnation that we know (W6): it is new, or it was deleted and
 		// created again. What index and ledger know is of another log; only the ledger's cursors still say what was loaded.
-		start = Known{State: message.Origin()}
-		if e.Checkpoint != nil {
-			start.Cursors = e.Checkpoint.Cursors
-		}
+		start = Known{State: message.Origin(), Cursors: elsewhere(e.Checkpoint)}
 	case e.Incarnation != "" && known != "" && e.Incarnation != known:
-		start = Known{Offset: e.First, State: message.Unknown(e.Incarnation)}
-		if e.Checkpoint != nil {
-			start.Cursors = e.Checkpoint.Cursors
-		}
+		start = Known{Offset: e.First, State: message.Unknown(e.Incarnation), Cursors: elsewhere(e.Checkpoint)}
 	case e.Index != nil && e.Index.Offset >= e.First:
 		start = *e.Index
 	case e.Checkpoint != nil && e.Checkpoint.Offset >= e.First:
@@ -233,6 +228,18 @@ func (w Writer) assigned(e Assigned) (Writer, []Action) {
 		next.Cursors = map[string]Position{}
 	}
 	return next, []Action{SendClaim{Incarnation: incarnation}}
+}
+
+// elsewhere gives the cursors of a checkpoint of another log: they count, their offsets do not.
+func elsewhere(k *Known) map[string]Position {
+	if k == nil {
+		return nil
+	}
+	out := make(map[string]Position, len(k.Cursors))
+	for shard, p := range k.Cursors {
+		out[shard] = Position{Offset: -1, Sequence: -1, Cursor: p.Cursor}
+	}
+	return out
 }
 
 func (w Writer) saw(e Saw) (Writer, []Action) {

@@ -84,7 +84,7 @@ func (l *landing) locate(ctx context.Context) (Assigned, error) {
 		return out, err
 	}
 	if known {
-		out.Ledger = &Checkpoint{To: checkpoint.To, State: message.State{Incarnation: checkpoint.Incarnation, Epoch: checkpoint.Epoch, Next: checkpoint.Next}}
+		out.Ledger = &Checkpoint{To: checkpoint.To, State: StateOf(checkpoint)}
 	}
 	first, next, err := cfg.Client.Bounds(ctx, l.id.topic, l.id.partition)
 	if err != nil {
@@ -109,6 +109,11 @@ func (l *landing) locate(ctx context.Context) (Assigned, error) {
 		}
 	}
 	return out, nil
+}
+
+// StateOf gives the state of the log at a checkpoint.
+func StateOf(c warehouse.Checkpoint) message.State {
+	return message.State{Incarnation: c.Incarnation, Epoch: c.Epoch, Next: c.Next}
 }
 
 func (l *landing) incarnation(ctx context.Context, first, next int64) (string, error) {

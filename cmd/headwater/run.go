@@ -1,0 +1,124 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/headwater-data/headwater/internal/project"
+	"github.com/headwater-data/headwater/internal/screen"
+	"github.com/headwater-data/headwater/pipeline"
+)
+
+func runCommand(a *app) *cobra.Command {
+	var strict bool
+	c := &cobra.Command{
+		Use:   "run [SOURCE…]",
+		Short: "Does one complete pass: reads what is new, maps it, loads it",
+		Long: `Reads what the named sources (all, without a name) have that was not read before, sends it through Kafka, maps it and
+loads it into the warehouse, until everything is there. Run again, it reads only what is new.
+
+It can be stopped or killed at any moment: the next run goes on where the last one was, and nothing is lost or doubled.
+Where a server is away it waits and says so. When headwater start serves the project, it is asked to do the run.`,
+		Example: `  headwater run                    all sources
+  headwater run hotline air        two of them
+  headwater run --strict --json    for scripts: exit code 4 when rows were quarantined`,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			p, err := a.load()
+			if err != nil {
+				return err
+			}
+			for _, name := range args {
+				if _, err := p.Source(name); err != nil {
+					return err
+				}
+			}
+			report, err := a.run(cmd.Context(), p, args, "command")
+			if report != nil {
+				if err := a.showReport(report); err != nil {
+					return err
+				}
+			}
+			if err != nil {
+				return err
+			}
+			if n := report.Quarantined(); strict && n > 0 {
+				return &strictError{rows: n}
+			}
+			return nil
+		},
+	}
+	c.Flags().BoolVar(&strict, "strict", false, "exit with code 4 when rows of this run were quarantined")
+	return c
+}
+
+// run does one pass over a project with progress on stderr.
+func (a *app) run(ctx context.Context, p *project.Project, sources []string, trigger string) (report *pipeline.Report, err error) {
+	progress := screen.NewProgress(a.err, a.logger(a.err, p))
+	defer progress.Done()
+	logger := a.logger(a.beside(progress), p)
+	session, err := pipeline.Open(ctx, p, pipeline.Options{Logger: logger, Stage: progress.Stage})
+	if err != nil {
+		return nil, causeOf(ctx, err)
+	}
+	defer func() { err = errors.Join(err, session.Close()) }()
+	report, err = session.Run(ctx, pipeline.RunOptions{Sources: sources, Trigger: trigger, Progress: func(source string, c pipeline.Counts) {
+		progress.Source(source, screen.Counts{
+			Read: c.Read, InKafka: c.InKafka, Loaded: c.Loaded, Duplicate: c.Duplicate,
+			Quarantined: c.Quarantined, Filtered: c.Filtered, Held: c.Held, Lag: -1,
+		})
+	}})
+	return report, causeOf(ctx, err)
+}
+
+// beside is where log lines go while progress is shown: above the live view, or to stderr.
+func (a *app) beside(p screen.Progress) io.Writer {
+	if w, ok := p.(io.Writer); ok {
+		return w
+	}
+	return a.err
+}
+
+// causeOf gives a signal as the reason of an error when there was one, so that the exit code says so.
+func causeOf(ctx context.Context, err error) error {
+	if s, ok := errors.AsType[*signalError](context.Cause(ctx)); ok && err != nil {
+		return s
+	}
+	return err
+}
+
+// showReport writes a run's summary: one line a source, and what needs attention below it.
+func (a *app) showReport(r *pipeline.Report) error {
+	t := a.table(screen.Text, "source", "title", "read", "extracted", "loaded", "duplicate", "quarantined", "filtered", "held", "records", "deleted", "balanced", "seconds")
+	for _, s := range r.Sources {
+		balanced := "yes"
+		if !s.Account.Balanced() || s.Account.Extracted != s.Written {
+			balanced = "no"
+		}
+		if err := t.Row(s.Source, s.Title, screen.Count(s.Read), screen.Count(s.Account.Extracted), screen.Count(s.Account.Loaded), screen.Count(s.Account.Duplicate),
+			screen.Count(s.Account.Quarantined), screen.Count(s.Account.Filtered), screen.Count(s.Account.Held), screen.Count(s.Account.Records),
+			screen.Count(s.Account.Deleted), balanced, s.Took.Round(10*time.Millisecond).Seconds()); err != nil {
+			return err
+		}
+	}
+	if err := t.Close(); err != nil {
+		return err
+	}
+	for _, s := range r.Sources {
+		for _, change := range s.Changes {
+			fmt.Fprintf(a.err, "%s: columns changed since the last run: %s\n", s.Source, change)
+		}
+		if s.Elsewhere > 0 {
+			fmt.Fprintf(a.err, "%s: %s are read by another process\n", s.Source, plural(s.Elsewhere, "shard"))
+		}
+	}
+	if n := r.Quarantined(); n > 0 && !a.json {
+		fmt.Fprintf(a.err, "%s in quarantine: headwater quarantine list\n", plural(int(n), "row"))
+	}
+	return nil
+}
+

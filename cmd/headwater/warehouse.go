@@ -1,0 +1,74 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"github.com/headwater-data/headwater/internal/screen"
+	"github.com/headwater-data/headwater/pipeline"
+)
+
+// withWarehouse opens the project's warehouse, calls fn and closes it.
+func (a *app) withWarehouse(ctx context.Context, fn func(w *pipeline.Depot) error) (err error) {
+	p, err := a.load()
+	if err != nil {
+		return err
+	}
+	progress := screen.NewProgress(a.err, a.logger(a.err, p))
+	w, err := pipeline.OpenWarehouse(ctx, p, pipeline.Options{Logger: a.logger(a.beside(progress), p), Stage: progress.Stage})
+	progress.Done()
+	if err != nil {
+		return causeOf(ctx, err)
+	}
+	defer func() { err = causeOf(ctx, errors.Join(err, w.Close())) }()
+	return fn(w)
+}
+
+func warehouseCommand(a *app) *cobra.Command {
+	c := &cobra.Command{
+		Use:     "warehouse",
+		Short:   "Looks after the warehouse",
+		Example: "  headwater warehouse serve",
+		Args:    cobra.NoArgs,
+		RunE:    func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	c.AddCommand(&cobra.Command{
+		Use:   "serve",
+		Short: "Keeps the embedded warehouse up for BI tools and curl",
+		Long: `Starts the project's embedded warehouse, prints how to reach it over ClickHouse's HTTP interface, and keeps it up until
+interrupted. The reader's password lets in for reading only: give that to BI tools.`,
+		Example: `  headwater warehouse serve
+  curl 'http://127.0.0.1:PORT/?query=SELECT+1' -H 'X-ClickHouse-User: USER' -H 'X-ClickHouse-Key: PASSWORD'`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return a.withWarehouse(cmd.Context(), func(w *pipeline.Depot) error {
+				if w.Endpoint.Addr == "" {
+					_, err := fmt.Fprintln(a.out, "This project's warehouse is a server of its own: connect to the address in headwater.yaml.")
+					return err
+				}
+				t := a.table(screen.Text, "what", "value")
+				for _, r := range [][2]any{
+					{"address", "http://" + w.Endpoint.Addr},
+					{"database", w.Database()},
+					{"user", w.Endpoint.User},
+					{"password (reading)", w.Endpoint.ReaderPassword.Reveal()},
+					{"password (everything)", w.Endpoint.Password.Reveal()},
+				} {
+					if err := t.Row(r[0], r[1]); err != nil {
+						return err
+					}
+				}
+				if err := t.Close(); err != nil {
+					return err
+				}
+				fmt.Fprintln(a.err, "Serving until interrupted (Ctrl-C).")
+				<-cmd.Context().Done()
+				return nil
+			})
+		},
+	})
+	return c
+}

@@ -1,0 +1,330 @@
+package pipeline
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/headwater-data/headwater/connectors"
+	"github.com/headwater-data/headwater/internal/fault"
+	"github.com/headwater-data/headwater/internal/project"
+	"github.com/headwater-data/headwater/pipeline/ingest"
+	"github.com/headwater-data/headwater/pipeline/load"
+	"github.com/headwater-data/headwater/warehouse"
+)
+
+// Counts is how far a source is in a run, in rows since it began.
+type Counts struct {
+	Read, InKafka, Loaded, Duplicate, Quarantined, Filtered, Held int64
+}
+
+// Progress is told each source's newest counts. It must not block.
+type Progress func(source string, c Counts)
+
+// SourceReport says what a run did with one source.
+type SourceReport struct {
+	Source, Title string
+	Read          int64 // rows read from the source in this run
+	Written       int64 // of these, in Kafka
+	Shards        int
+	Rejected      int64 // rows that could not be read
+	Messages      int64 // batches written
+	Bytes         int64 // of them
+	Account       warehouse.Account // what the ledger says of the run's rows
+	Changes       []string          // how the source's columns changed
+	Counted       map[string]int64  // the source's own counts, by shard
+	Elsewhere     int               // shards that another process reads
+	Took          time.Duration
+	Err           error
+}
+
+// Report says what a run did.
+type Report struct {
+	Run      string
+	Began    time.Time
+	Took     time.Duration
+	Sources  []SourceReport
+	LoadErrs []error // partitions that stopped
+}
+
+// Err joins what went wrong.
+func (r *Report) Err() error {
+	var errs []error
+	for _, s := range r.Sources {
+		errs = append(errs, s.Err)
+	}
+	return errors.Join(append(errs, r.LoadErrs...)...)
+}
+
+// Quarantined is how many rows of the run are in quarantine.
+func (r *Report) Quarantined() int64 {
+	n := int64(0)
+	for _, s := range r.Sources {
+		n += s.Account.Quarantined
+	}
+	return n
+}
+
+// tally adds up what ingest and load tell, per source.
+type tally struct {
+	mu     sync.Mutex
+	counts map[string]Counts
+	tell   Progress
+}
+
+func (t *tally) add(source string, change func(c *Counts)) {
+	if t.tell == nil {
+		return
+	}
+	t.mu.Lock()
+	c := t.counts[source]
+	change(&c)
+	t.counts[source] = c
+	t.mu.Unlock()
+	t.tell(source, c)
+}
+
+// Works is a session's running parts: the ingester and the loader, from Start to Stop.
+type Works struct {
+	session  *Session
+	Ingester *ingest.Ingester
+	Loader   *load.Service
+	stop     context.CancelFunc
+	group    *errgroup.Group
+	failed   context.Context // ends when a part has failed
+}
+
+// Start runs the ingester and the loader until Stop. Linger is how long a flush waits for more rows.
+func (s *Session) Start(ctx context.Context, linger time.Duration, progress Progress) *Works {
+	t := &tally{counts: map[string]Counts{}, tell: progress}
+	group := s.project.TopicPrefix() + s.project.Name + "."
+	w := &Works{session: s}
+	w.Ingester = ingest.New(ingest.Config{
+		Client: s.client, Index: s.index, Group: group + "ingest", Topics: s.topics, Checkpoints: checkpoints{s.warehouse.Warehouse},
+		Allocator: s.opts.Allocator, Logger: s.opts.Logger, Writer: writerName(), Parallel: s.project.Limits.Readers,
+		Progress: func(source string, read, written int64) {
+			t.add(source, func(c *Counts) { c.Read += read; c.InKafka += written })
+		},
+	})
+	w.Loader = load.New(load.Config{
+		Client: s.client, Warehouse: s.warehouse.Warehouse, Group: group + "load", Topics: s.topics,
+		Shaping: s.shaping, Compile: s.compile, Tables: s.tables(), OnGap: s.onGap(),
+		Allocator: s.opts.Allocator, Logger: s.opts.Logger, Limits: load.Limits{Linger: linger},
+		Progress: func(source string, add load.Counts) {
+			t.add(source, func(c *Counts) {
+				c.Loaded += add.Loaded
+				c.Duplicate += add.Duplicate
+				c.Quarantined += add.Quarantined
+				c.Filtered += add.Filtered
+				c.Held += add.Held
+			})
+		},
+	})
+	ctx, w.stop = context.WithCancel(ctx)
+	w.group, w.failed = errgroup.WithContext(ctx)
+	serving := w.failed
+	w.group.Go(func() error { return w.Ingester.Serve(serving) })
+	w.group.Go(func() error { return w.Loader.Serve(serving) })
+	return w
+}
+
+// Stop ends ingester and loader and returns what made them fail, if anything did.
+func (w *Works) Stop() error {
+	w.stop()
+	return w.group.Wait()
+}
+
+func (s *Session) tables() []string {
+	var out []string
+	set := s.project.Set()
+	for _, name := range set.Names() {
+		if schema, ok := set.Schema(name); ok && schema.Lineage {
+			out = append(out, schema.TableName())
+		}
+	}
+	return out
+}
+
+// onGap says for each topic whether all of its sources go on after a gap.
+func (s *Session) onGap() map[string]bool {
+	out := map[string]bool{}
+	for _, source := range s.project.Sources() {
+		before, seen := out[source.Topic]
+		out[source.Topic] = source.ContinueOnGap && (before || !seen)
+	}
+	return out
+}
+
+// RunOptions for Run.
+type RunOptions struct {
+	Sources  []string // names; none means all
+	Trigger  string   // who asked: "command", "schedule", "demo"; defaults to command
+	Progress Progress
+}
+
+// Run does one complete pass over the sources: what they have beyond their cursors is read, and everything in their topics is
+// loaded. The report is there even when an error is.
+func (s *Session) Run(ctx context.Context, opts RunOptions) (*Report, error) {
+	sources, err := s.sources(opts.Sources)
+	if err != nil {
+		return nil, err
+	}
+	unlock, err := s.lock(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
+	works := s.Start(ctx, 0, opts.Progress)
+	report, err := works.Pass(ctx, sources, opts.Trigger)
+	return report, errors.Join(err, works.Stop())
+}
+
+func (s *Session) sources(names []string) ([]*project.Source, error) {
+	if len(names) == 0 {
+		return s.project.Sources(), nil
+	}
+	var out []*project.Source
+	for _, name := range names {
+		source, err := s.project.Source(name)
+		if err != nil {
+			return nil, err
+		}
+		if !slices.Contains(out, source) {
+			out = append(out, source)
+		}
+	}
+	return out, nil
+}
+
+// Pass ingests the sources and waits until everything in their topics is loaded.
+func (w *Works) Pass(ctx context.Context, sources []*project.Source, trigger string) (*Report, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(w.failed, cancel)()
+	s := w.session
+	report := &Report{Run: NewRunID(), Began: time.Now(), Sources: make([]SourceReport, len(sources))}
+	var g errgroup.Group
+	g.SetLimit(max(1, s.project.Limits.Readers))
+	for i, source := range sources {
+		g.Go(func() error {
+			report.Sources[i] = w.ingest(ctx, source, report.Run)
+			return nil
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return report, err
+	}
+	if ctx.Err() == nil {
+		report.LoadErrs = w.drain(ctx, sources)
+	}
+	// What was done is recorded even when the run was cut short.
+	recording, stop := context.WithTimeout(context.WithoutCancel(ctx), 15*time.Second)
+	defer stop()
+	report.Took = time.Since(report.Began)
+	err := w.record(recording, report, trigger)
+	return report, errors.Join(report.Err(), err, ctx.Err())
+}
+
+func (w *Works) ingest(ctx context.Context, source *project.Source, run string) (out SourceReport) {
+	s := w.session
+	began := time.Now()
+	out = SourceReport{Source: source.Name, Title: source.Title}
+	defer func() { out.Took = time.Since(began) }()
+	reader, err := s.project.OpenSource(ctx, source.Name, connectors.Environment{
+		Dir: s.project.Dir, Allocator: s.opts.Allocator, Logger: s.opts.Logger.With("source", source.Name), Now: time.Now,
+	})
+	if err != nil {
+		out.Err = fmt.Errorf("source %s: %w", source.Name, err)
+		return out
+	}
+	defer func() { out.Err = errors.Join(out.Err, reader.Close()) }()
+	job := ingest.Job{Source: source.Name, Topic: source.Topic, Run: run, Reader: reader, Streams: map[string]ingest.Preparer{}, Personal: map[string]bool{}}
+	for _, stream := range source.Streams {
+		mapping, ok := s.shaping.Program.Stream(source.Name, stream.Name)
+		if !ok {
+			out.Err = fault.Permanent(fmt.Errorf("source %s: stream %s has no mapping: a fault of the program", source.Name, stream.Name))
+			return out
+		}
+		job.Streams[stream.Name] = mapping
+		job.Personal[stream.Name] = mapping.Personal()
+	}
+	result, err := w.Ingester.Ingest(ctx, job)
+	out.Read, out.Written, out.Shards, out.Elsewhere = result.Read, result.Written, result.Shards, result.Elsewhere
+	out.Rejected, out.Messages, out.Bytes = result.Rejected, result.Batches, result.Bytes
+	out.Changes, out.Counted, out.Err = result.Changes, result.Counted, err
+	return out
+}
+
+// drain waits until the sources' topics are loaded up to where they end now.
+func (w *Works) drain(ctx context.Context, sources []*project.Source) []error {
+	s := w.session
+	var mu sync.Mutex
+	var errs []error
+	var g errgroup.Group
+	topics := map[string]bool{}
+	for _, source := range sources {
+		topics[source.Topic] = true
+	}
+	for _, name := range slices.Sorted(maps.Keys(topics)) {
+		partitions, err := s.client.Partitions(ctx, name)
+		if err != nil {
+			return append(errs, err)
+		}
+		for p := range partitions {
+			g.Go(func() error {
+				_, next, err := s.client.Bounds(ctx, name, p)
+				if err == nil && next > 0 {
+					err = w.Loader.Wait(ctx, name, p, next)
+				}
+				if err != nil {
+					mu.Lock()
+					errs = append(errs, err)
+					mu.Unlock()
+				}
+				return nil
+			})
+		}
+	}
+	if err := g.Wait(); err != nil {
+		errs = append(errs, err)
+	}
+	return errs
+}
+
+// record reads the run's account from the ledger and writes the run's history.
+func (w *Works) record(ctx context.Context, report *Report, trigger string) error {
+	s := w.session
+	if trigger == "" {
+		trigger = "command"
+	}
+	accounts, err := s.warehouse.RunAccounts(ctx, report.Run)
+	if err != nil {
+		return fmt.Errorf("read the run's account: %w", err)
+	}
+	for i := range report.Sources {
+		r := &report.Sources[i]
+		r.Account = accounts[r.Source]
+		run := warehouse.Run{
+			Run: report.Run, Source: r.Source, Trigger: trigger, Instance: writerName(), StartedAt: report.Began, FinishedAt: report.Began.Add(report.Took),
+			Outcome: warehouse.RunDone, Shards: int64(r.Shards), Extracted: r.Written, Rejected: r.Rejected, Messages: r.Messages, Bytes: r.Bytes,
+		}
+		switch {
+		case r.Err != nil && errors.Is(r.Err, context.Canceled):
+			run.Outcome, run.Error = warehouse.RunStopped, r.Err.Error()
+		case r.Err != nil:
+			run.Outcome, run.Error = warehouse.RunFailed, r.Err.Error()
+		case len(report.LoadErrs) > 0:
+			run.Outcome, run.Error = warehouse.RunFailed, errors.Join(report.LoadErrs...).Error()
+		}
+		if err := s.warehouse.WriteRun(ctx, run); err != nil {
+			return fmt.Errorf("write the run's history: %w", err)
+		}
+	}
+	return nil
+}
