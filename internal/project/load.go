@@ -413,7 +413,7 @@ func (s *Source) options(r *yamlfile.References) (config any, streams map[string
 	}
 	streams = map[string]any{}
 	for _, stream := range s.Streams {
-		if s.definition.Stream == nil {
+		if s.definition.Stream == nil || stream.read.At().File == "" { // the stream itself could not be read
 			continue
 		}
 		options := s.definition.Stream()
