@@ -54,7 +54,7 @@ func example(t *testing.T, format Format, width int) string {
 		{"\x1b[31mred", Count(0), 1e20, time.Date(2021, 4, 9, 0, 0, 0, 0, time.UTC), level(3)},
 		{"", Count(999), 0.000123, "全角　空格\t制表", 90 * time.Second},
 	} {
-		if err := w.Add(row...); err != nil {
+		if err := w.Row(row...); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -102,7 +102,7 @@ func TestRowsBeyondTheSampleAreShownInItsLayout(t *testing.T) {
 	var b bytes.Buffer
 	w := NewWriter(&b, Text, 40, "n", "text")
 	for i := range 2*sampleRows + 1 {
-		if err := w.Add(i, strings.Repeat("x", i/100)); err != nil {
+		if err := w.Row(i, strings.Repeat("x", i/100)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -196,10 +196,10 @@ func FuzzTable(f *testing.F) {
 		var text, data bytes.Buffer
 		table, sheet := NewWriter(&text, Text, width, a, "b"), NewWriter(&data, CSV, 0, "a", "b")
 		for _, row := range [][]any{{a, b}, {b, math.NaN()}} {
-			if err := table.Add(row...); err != nil {
+			if err := table.Row(row...); err != nil {
 				t.Fatal(err)
 			}
-			if err := sheet.Add(row...); err != nil {
+			if err := sheet.Row(row...); err != nil {
 				t.Fatal(err)
 			}
 		}

@@ -116,9 +116,9 @@ func NewWriter(w io.Writer, format Format, width int, columns ...string) *Writer
 // WhenEmpty sets what a table without rows says in place of its header.
 func (t *Writer) WhenEmpty(text string) { t.empty = text }
 
-// Add writes one row. Values may be nil (NULL), texts, numbers, Count, bool, time.Time, lists of texts, or anything with a
+// Row writes one row. Values may be nil (NULL), texts, numbers, Count, bool, time.Time, lists of texts, or anything with a
 // String method.
-func (t *Writer) Add(values ...any) error {
+func (t *Writer) Row(values ...any) error {
 	if len(values) != len(t.columns) {
 		panic(fmt.Sprintf("screen: %d values for %d columns", len(values), len(t.columns)))
 	}
