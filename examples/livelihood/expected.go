@@ -45,6 +45,8 @@ type Figure struct {
 	Value                          float64 // of a ratio: numerator over denominator
 	Target                         float64
 	Completion                     float64 // value over target
+	Plan                           float64 // what the plan wants by the end of the month
+	Status                         string  // ahead, on schedule or behind
 }
 
 // Disagreement is a figure that was reported upwards and that the counties' own figures do not add up to.
@@ -175,38 +177,90 @@ func (d *demo) ratio(indicator, region string, month, numerator, denominator int
 func (d *demo) rollup() []Figure {
 	var rows []Figure
 	for _, it := range append(slices.Clone(counted), canteen) {
-		isRatio := it.indicator == canteen.indicator
 		for month := firstMonth; month <= lastMonth; month++ {
 			var cityRows []Figure
 			var all fraction
-			allTarget := 0
+			var allGoal goal
 			for _, c := range cities {
 				var sum fraction
-				target := 0
+				var aim goal
 				for _, county := range c.counties {
 					f := d.loaded[figureKey{it.indicator, county.code, month}]
 					sum.numerator += f.numerator
 					sum.denominator += f.denominator
-					target += d.targets[it.indicator][county.code]
+					aim.add(goalOf(it, d.targets[it.indicator][county.code]))
 				}
 				all.numerator += sum.numerator
 				all.denominator += sum.denominator
-				allTarget += target
-				cityRows = append(cityRows, figure(it, c.code, c.name, "city", month, sum, target, isRatio))
+				allGoal.add(aim)
+				cityRows = append(cityRows, figure(it, c.code, c.name, "city", month, sum, aim))
 			}
-			rows = append(rows, figure(it, province, provinceName, "province", month, all, allTarget, isRatio))
+			rows = append(rows, figure(it, province, provinceName, "province", month, all, allGoal))
 			rows = append(rows, cityRows...)
 		}
 	}
 	return rows
 }
 
-func figure(it item, code, name, level string, month int, sum fraction, target int, isRatio bool) Figure {
-	f := Figure{Indicator: it.indicator, Region: code, Name: name, Level: level, Month: month, Value: sum.numerator, Target: float64(target)}
-	if isRatio {
-		f.Value, f.Target = sum.numerator/sum.denominator, 1
+// goal is a target with the points of its plan.
+type goal struct {
+	target float64
+	points [4]float64
+}
+
+func goalOf(it item, target int) goal {
+	g := goal{target: float64(target)}
+	for i, p := range plan {
+		g.points[i] = float64(planned(target, p.percent))
 	}
+	return g
+}
+
+func (g *goal) add(other goal) {
+	g.target += other.target
+	for i := range g.points {
+		g.points[i] += other.points[i]
+	}
+}
+
+// by is what the plan wants by a day: straight between its points, from nothing on the eve of the year to the target on the
+// day that it is due.
+func (g goal) by(day time.Time) float64 {
+	from, before := time.Date(2020, 12, 31, 0, 0, 0, 0, time.UTC), 0.0
+	for i, p := range plan {
+		to := time.Date(2021, time.Month(p.month), p.day, 0, 0, 0, 0, time.UTC)
+		if day.Before(to) {
+			return before + (g.points[i]-before)*day.Sub(from).Hours()/to.Sub(from).Hours()
+		}
+		from, before = to, g.points[i]
+	}
+	return g.target
+}
+
+// Tolerance is how far below the plan a figure is still on schedule, as a share of the target.
+const Tolerance = 0.05
+
+func figure(it item, code, name, level string, month int, sum fraction, aim goal) Figure {
+	f := Figure{Indicator: it.indicator, Region: code, Name: name, Level: level, Month: month, Value: sum.numerator}
+	if it.indicator == canteen.indicator {
+		f.Value = sum.numerator / sum.denominator
+		aim = goal{target: 1}
+		for i, p := range plan {
+			aim.points[i] = float64(p.percent) / 100
+		}
+	}
+	f.Target = aim.target
 	f.Completion = f.Value / f.Target
+	last := time.Date(2021, time.Month(month+1), 0, 0, 0, 0, 0, time.UTC)
+	f.Plan = aim.by(last)
+	switch {
+	case f.Value >= f.Target: // and no month of the demo is after the day that targets are due
+		f.Status = "ahead"
+	case f.Value >= f.Plan-Tolerance*f.Target:
+		f.Status = "on schedule"
+	default:
+		f.Status = "behind"
+	}
 	return f
 }
 
