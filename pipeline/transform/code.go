@@ -58,11 +58,10 @@ type dateCells struct {
 	per   int64
 	clock *zoneClock
 	arr   arrow.Array
-	// the stretch of the row before
-	lo, hi int32
+	all   days
+	// The stretch of the row before, in the column's own terms: [lo, hi) holds for every value in it.
+	lo, hi int64
 	index  int
-	all    days
-	primed bool
 }
 
 func (p *fieldPlan) dateCells(b *batch, all days) *dateCells {
@@ -95,17 +94,30 @@ func (d *dateCells) at(i int) int {
 	if d == nil || d.arr.IsNull(i) {
 		return noStretch
 	}
-	var day int32
+	var value int64
 	if d.dates != nil {
-		day = int32(d.dates[i])
+		value = int64(d.dates[i])
 	} else {
-		seconds, _ := floorDiv(int64(d.ticks[i]), d.per)
+		value = int64(d.ticks[i])
+	}
+	if value >= d.lo && value < d.hi {
+		return d.index
+	}
+	return d.enter(value)
+}
+
+func (d *dateCells) enter(value int64) int {
+	day := int32(value)
+	if d.ticks != nil {
+		seconds, _ := floorDiv(value, d.per)
 		q, _ := floorDiv(d.clock.local(seconds), 86400)
 		day = int32(q)
 	}
-	if !d.primed || day < d.lo || day >= d.hi {
-		d.index, d.lo, d.hi = d.all.stretch(day)
-		d.primed = true
+	var lo, hi int32
+	d.index, lo, hi = d.all.stretch(day)
+	d.lo, d.hi = int64(lo), int64(hi)
+	if d.ticks != nil {
+		d.lo, d.hi = d.clock.utc(d.lo*86400)*d.per, d.clock.utc(d.hi*86400)*d.per
 	}
 	return d.index
 }
@@ -207,6 +219,8 @@ func (p *fieldPlan) distinctColumn(b *batch, n int, dates *dateCells, all days, 
 	// For a dictionary column: key position → entry of the present stretch, one more than its index.
 	var known []int32
 	tables := map[int][]int32{}
+	// For short texts, the common case of codes: a small table before the map.
+	var short shortTexts
 
 	var last []byte
 	lastEntry := int32(-1)
@@ -215,6 +229,7 @@ func (p *fieldPlan) distinctColumn(b *batch, n int, dates *dateCells, all days, 
 			stretch, on = s, all.stretchDay(s)
 			memory = b.s.memory(p, s)
 			lastEntry = -1
+			short.clear()
 			if k.position != nil {
 				if known = tables[s]; known == nil {
 					known = make([]int32, k.positions)
@@ -250,9 +265,14 @@ func (p *fieldPlan) distinctColumn(b *batch, n int, dates *dateCells, all days, 
 			}
 			if lastEntry >= 0 && bytes.Equal(key, last) {
 				entry = &memory.entries[lastEntry]
+			} else if slot := short.slot(key); slot != nil && slot.entry != 0 && slot.matches(key) {
+				entry = &memory.entries[slot.entry-1]
 			} else {
 				entry, lastEntry = memory.find(b.s, key, resolve)
 				last = append(last[:0], key...)
+				if slot != nil {
+					slot.set(key, lastEntry)
+				}
 			}
 		}
 		if entry.rule != "" {
@@ -480,4 +500,39 @@ func (r *regionPlan) resolve(codes, names []string, on time.Time) meaning {
 func isUnknown(err error) bool {
 	var fault *schemas.RegionError
 	return errors.As(err, &fault) && fault.Rule == schemas.RuleRegionUnknown
+}
+
+// shortTexts remembers where texts of up to 8 bytes are found.
+type shortTexts struct{ slots [64]shortText }
+
+type shortText struct {
+	text  uint64
+	size  int32
+	entry int32 // one more than the index of the entry; 0 for none
+}
+
+func (s *shortTexts) clear() { s.slots = [64]shortText{} }
+
+func packed(text []byte) (v uint64) {
+	for i, c := range text {
+		v |= uint64(c) << (8 * i)
+	}
+	return v
+}
+
+// slot is where text is remembered, nil for long ones.
+func (s *shortTexts) slot(text []byte) *shortText {
+	if len(text) > 8 {
+		return nil
+	}
+	v := packed(text)
+	return &s.slots[(v*0x9E3779B97F4A7C15)>>58]
+}
+
+func (s *shortText) matches(text []byte) bool {
+	return int(s.size) == len(text) && s.text == packed(text)
+}
+
+func (s *shortText) set(text []byte, entry int32) {
+	s.text, s.size, s.entry = packed(text), int32(len(text)), entry+1
 }

@@ -190,6 +190,8 @@ func broadcast(mem memory.Allocator, arr arrow.Array, n int) arrow.Array {
 		return broadcastFixed(mem, arr, a.Date32Values(), n)
 	case *array.Timestamp:
 		return broadcastFixed(mem, arr, a.TimestampValues(), n)
+	case *array.String:
+		return broadcastString(mem, a, n)
 	}
 	return take(mem, arr, make([]uint32, n))
 }
@@ -208,6 +210,34 @@ func broadcastFixed[T any](mem memory.Allocator, arr arrow.Array, values []T, n 
 		f.values[i] = values[0]
 	}
 	return f.finish(arr.DataType())
+}
+
+func broadcastString(mem memory.Allocator, a *array.String, n int) arrow.Array {
+	text := ""
+	if a.IsValid(0) {
+		text = a.Value(0)
+	}
+	offsets, values := newFixed[int32](mem, n+1), newFixed[byte](mem, n*len(text))
+	for i := range offsets.values {
+		offsets.values[i] = int32(i * len(text))
+	}
+	for i := range n {
+		copy(values.values[i*len(text):], text)
+	}
+	var valid *memory.Buffer
+	nulls := 0
+	if a.IsNull(0) {
+		nulls = n
+		valid = memory.NewResizableBuffer(mem)
+		valid.Resize(int(bitutil.BytesForBits(int64(n))))
+		bitutil.SetBitsTo(valid.Bytes(), 0, int64(valid.Len())*8, false)
+		defer valid.Release()
+	}
+	data := array.NewData(arrow.BinaryTypes.String, n, []*memory.Buffer{valid, offsets.buf, values.buf}, nil, nulls, 0)
+	offsets.release()
+	values.release()
+	defer data.Release()
+	return array.MakeFromData(data)
 }
 
 // allNull makes a column of nulls.
