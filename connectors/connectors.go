@@ -109,7 +109,7 @@ type Sharder interface {
 
 // Counter is an optional ability: it lets the ledger hold the source's own count against what was read.
 type Counter interface {
-	// Count returns how many rows the shard's present content has.
+	// Count returns how many rows the shard's present content has; errors.ErrUnsupported where this shard cannot be counted.
 	Count(ctx context.Context, s Stream) (int64, error)
 }
 

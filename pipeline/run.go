@@ -33,10 +33,10 @@ type SourceReport struct {
 	Read          int64 // rows read from the source in this run
 	Written       int64 // of these, in Kafka
 	Shards        int
-	Rejected      int64 // rows that could not be read
-	Messages      int64 // batches written
-	Bytes         int64 // of them
-	Account       warehouse.Account // what the ledger says of the run's rows
+	Rejected      int64             // rows that could not be read
+	Messages      int64             // batches written
+	Bytes         int64             // of them
+	Account       warehouse.Balance // what the ledger says of the run's rows
 	Changes       []string          // how the source's columns changed
 	Counted       map[string]int64  // the source's own counts, by shard
 	Elsewhere     int               // shards that another process reads
@@ -303,9 +303,13 @@ func (w *Works) record(ctx context.Context, report *Report, trigger string) erro
 	if trigger == "" {
 		trigger = "command"
 	}
-	accounts, err := s.warehouse.RunAccounts(ctx, report.Run)
+	lines, err := s.warehouse.Balance(ctx, warehouse.BalanceFilter{Scope: "run", Run: report.Run})
 	if err != nil {
 		return fmt.Errorf("read the run's account: %w", err)
+	}
+	accounts := map[string]warehouse.Balance{}
+	for _, l := range lines {
+		accounts[l.Source] = l
 	}
 	for i := range report.Sources {
 		r := &report.Sources[i]

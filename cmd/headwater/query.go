@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -11,6 +12,7 @@ import (
 	"github.com/headwater-data/headwater/internal/fault"
 	"github.com/headwater-data/headwater/internal/screen"
 	"github.com/headwater-data/headwater/pipeline"
+	"github.com/headwater-data/headwater/warehouse"
 )
 
 func queryCommand(a *app) *cobra.Command {
@@ -43,14 +45,18 @@ Values go in as parameters: {name:Type} in the statement and --param name=value.
 					return err
 				}
 				defer func() { err = errors.Join(err, rows.Close()) }()
-				t := a.table(screen.Format(format), rows.Columns()...)
-				for rows.Next() {
-					if err := t.Row(rows.Values()...); err != nil {
+				var names []string
+				for _, c := range rows.Columns() {
+					names = append(names, c.Name)
+				}
+				t := a.table(screen.Format(format), names...)
+				for row, err := range rows.All() {
+					if err != nil {
 						return err
 					}
-				}
-				if err := rows.Err(); err != nil {
-					return err
+					if err := t.Row(shown(rows.Columns(), row)...); err != nil {
+						return err
+					}
 				}
 				return t.Close()
 			})
@@ -59,4 +65,21 @@ Values go in as parameters: {name:Type} in the statement and --param name=value.
 	c.Flags().StringVar(&format, "format", "table", strings.Join(screen.Formats(), ", "))
 	c.Flags().StringArrayVar(&params, "param", nil, "value of a parameter in the statement, name=value")
 	return c
+}
+
+// shown gives a result's values as tables take them: numbers as numbers, so that they stand to the right.
+func shown(columns []warehouse.Column, row []warehouse.Value) []any {
+	out := make([]any, len(row))
+	for i, v := range row {
+		switch {
+		case v.IsNull():
+		case len(v) > 0 && (v[0] == '-' || '0' <= v[0] && v[0] <= '9'):
+			out[i] = json.Number(v)
+		case len(v) > 0 && (v[0] == '[' || v[0] == '{'):
+			out[i] = json.RawMessage(v)
+		default:
+			out[i] = v.Text()
+		}
+	}
+	return out
 }

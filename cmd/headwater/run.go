@@ -96,7 +96,7 @@ func (a *app) showReport(r *pipeline.Report) error {
 	t := a.table(screen.Text, "source", "title", "read", "extracted", "loaded", "duplicate", "quarantined", "filtered", "held", "records", "deleted", "balanced", "seconds")
 	for _, s := range r.Sources {
 		balanced := "yes"
-		if !s.Account.Balanced() || s.Account.Extracted != s.Written {
+		if s.Account.Difference != 0 || s.Account.Extracted != s.Written {
 			balanced = "no"
 		}
 		if err := t.Row(s.Source, s.Title, screen.Count(s.Read), screen.Count(s.Account.Extracted), screen.Count(s.Account.Loaded), screen.Count(s.Account.Duplicate),
@@ -121,4 +121,3 @@ func (a *app) showReport(r *pipeline.Report) error {
 	}
 	return nil
 }
-

@@ -278,6 +278,10 @@ func format(v any) (text string, right bool) {
 			return strconv.FormatFloat(v, 'g', -1, 64), true
 		}
 		return strconv.FormatFloat(v, 'f', -1, 64), true
+	case json.Number:
+		return v.String(), true
+	case json.RawMessage:
+		return string(v), false
 	case time.Time:
 		return v.Format("2006-01-02 15:04:05"), false
 	case time.Duration:

@@ -351,6 +351,9 @@ func (p *pass) count(ctx context.Context, s connectors.Stream) error {
 		return nil
 	}
 	n, err := c.Count(ctx, s)
+	if errors.Is(err, errors.ErrUnsupported) {
+		return nil // it can count other shards, not this one
+	}
 	if err != nil {
 		return fmt.Errorf("count: %w", err)
 	}
