@@ -32,7 +32,8 @@ type app struct {
 	logFormat  string // --log-format
 	logLevel   string // --log-level
 
-	running bool // the command's arguments were accepted
+	running bool   // the command's arguments were accepted
+	command string // the command that was meant, as far as it was understood
 }
 
 // execute runs the command line and returns the exit code.
@@ -42,7 +43,8 @@ func execute(args []string) int {
 	defer stop()
 	root := rootCommand(a)
 	root.SetArgs(args)
-	err := root.ExecuteContext(ctx)
+	command, err := root.ExecuteContextC(ctx)
+	a.command = command.CommandPath()
 	if err != nil && !a.running {
 		err = fault.Usage(err)
 	}
@@ -148,7 +150,7 @@ func (a *app) report(err error) {
 	}
 	fmt.Fprintln(a.err, "headwater:", err)
 	if !a.running {
-		fmt.Fprintln(a.err, "headwater help tells what can be said.")
+		fmt.Fprintf(a.err, "See: %s --help\n", a.command)
 	}
 }
 
@@ -185,7 +187,7 @@ func (a *app) inspect() (*project.Project, problem.List, error) {
 	return p, problems, nil
 }
 
-// fromHere names a file relative to the current folder when it is below it, so that it is short and an editor can open it.
+// fromHere names a file relative to the current folder when it is near, so that it is short and an editor can open it.
 func fromHere(name string) string {
 	here, err := os.Getwd()
 	if err != nil {
@@ -196,7 +198,7 @@ func fromHere(name string) string {
 		return name
 	}
 	relative, err := filepath.Rel(here, abs)
-	if err != nil || !filepath.IsLocal(relative) {
+	if err != nil || strings.Count(relative, ".."+string(filepath.Separator)) > 3 {
 		return name
 	}
 	return relative

@@ -384,7 +384,7 @@ func values(record arrow.Record, row int, nulls bool) pairs {
 			continue
 		}
 		v := value(record.Column(i), row)
-		if v != nil || nulls {
+		if nulls || v != nil && v != "" { // a record's empty texts are the schema's defaults
 			out = append(out, screen.Pair{Name: f.Name, Value: v})
 		}
 	}
@@ -435,10 +435,10 @@ func (v *previewer) show(w io.Writer, seen *streamPreview) error {
 		return err
 	}
 	for _, row := range seen.Rows {
-		if _, err := fmt.Fprintln(w); err != nil {
+		if _, err := fmt.Fprintf(w, "\n%s\n", at(row.Place, row.Row)); err != nil {
 			return err
 		}
-		left := screen.Block{Title: at(row.Place, row.Row), Pairs: row.Raw}
+		left := screen.Block{Title: "as read", Pairs: row.Raw}
 		if err := screen.SideBySide(w, width, left, row.outcome(seen.Schema)); err != nil {
 			return err
 		}
@@ -459,10 +459,16 @@ func (r rowPreview) outcome(schema string) screen.Block {
 	}
 	b := screen.Block{Title: schema}
 	for i, record := range r.Records {
-		if i > 0 {
-			b.Pairs = append(b.Pairs, screen.Pair{Name: "and", Value: schema})
+		if i == 0 {
+			b.Pairs = record
+			continue
 		}
-		b.Pairs = append(b.Pairs, record...)
+		b.Pairs = append(b.Pairs, screen.Pair{Name: "and with", Value: ""})
+		for _, p := range record { // of further records only what is different
+			if !slices.Contains(r.Records[0], p) {
+				b.Pairs = append(b.Pairs, p)
+			}
+		}
 	}
 	if len(r.Flags) > 0 {
 		b.Pairs = append(b.Pairs, screen.Pair{Name: "flagged", Value: r.Flags})

@@ -36,6 +36,7 @@ type BrokerConfig struct {
 	TLS         *TLSConfig     `yaml:"tls,omitempty" desc:"Encryption. An empty map {} is TLS with the system's authorities."`
 	Partitions  int            `yaml:"partitions,omitempty" desc:"Partitions of a topic when Headwater creates it. Defaults to 4."`
 	Replication int            `yaml:"replication,omitempty" desc:"Copies of a partition when Headwater creates a topic. Defaults to 3 with three or more addresses, else 1."`
+	Session     time.Duration  `yaml:"session,omitempty" desc:"How long a process may be silent before its partitions go to others. Defaults to 6s, the least that Kafka allows by default."`
 	Retention   *time.Duration `yaml:"retention,omitempty" desc:"How long raw batches are kept in Kafka, such as 30d. Defaults to 7d; 0 keeps them for ever."`
 	TopicPrefix string         `yaml:"topic_prefix,omitempty" desc:"Beginning of all of the project's topics. Defaults to headwater."`
 }
@@ -66,8 +67,8 @@ type LogConfig struct {
 // LimitsConfig bounds what is done at once.
 type LimitsConfig struct {
 	Readers     int           `yaml:"readers,omitempty" desc:"Shards that are read side by side. Defaults to 2."`
-	InFlightMiB int           `yaml:"in_flight_mib,omitempty" desc:"Most MiB of batches on the way, in each direction. Defaults to 64."`
-	FlushRows   int           `yaml:"flush_rows,omitempty" desc:"Rows that are loaded in one flush, at most. Defaults to 500000."`
+	InFlightMiB int           `yaml:"in_flight_mib,omitempty" desc:"MiB of Arrow data in one flush; a flush ends with the batch that reaches it. Defaults to 64."`
+	FlushRows   int           `yaml:"flush_rows,omitempty" desc:"Records that are loaded in one flush; a flush ends with the batch that reaches it. Defaults to 262144."`
 	FlushWait   time.Duration `yaml:"flush_wait,omitempty" desc:"How long a flush waits for more rows while the service runs. Defaults to 5s."`
 }
 
@@ -136,7 +137,8 @@ func (c Config) withDefaults() Config {
 	fill(&c.Log.Level, "info")
 	fill(&c.Limits.Readers, 2)
 	fill(&c.Limits.InFlightMiB, 64)
-	fill(&c.Limits.FlushRows, 500_000)
+	fill(&c.Limits.FlushRows, 256<<10)
+	fill(&c.Broker.Session, 6*time.Second)
 	fill(&c.Limits.FlushWait, 5*time.Second)
 	return c
 }

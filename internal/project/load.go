@@ -178,6 +178,9 @@ func (l *loader) servers(doc *yamlfile.Document, written, c Config) {
 	} else if c.Broker.User != "" && !c.Broker.Password.IsSet() {
 		l.add(doc.At("broker", "user"), "a user without a password", "add password: ${env:NAME}")
 	}
+	if c.Broker.Session < time.Second || c.Broker.Session > 5*time.Minute {
+		l.add(doc.At("broker", "session"), "session must lie between 1s and 5m", "6s is the least that Kafka allows by default")
+	}
 	if *c.Broker.Retention < 0 || *c.Broker.Retention > 0 && *c.Broker.Retention < time.Hour {
 		l.add(doc.At("broker", "retention"), "must be 1h at least", "0 keeps batches for ever")
 	}

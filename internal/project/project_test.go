@@ -325,3 +325,16 @@ func FuzzSource(f *testing.F) {
 		}
 	})
 }
+
+// The examples are complete projects that people copy. Those over real data are checked where that is.
+func TestExamplesHaveNoProblem(t *testing.T) {
+	t.Parallel()
+	for _, name := range []string{"livelihood"} {
+		p, problems := Load(filepath.Join("..", "..", "examples", name), registry())
+		if len(problems) > 0 {
+			t.Errorf("%s:\n%v", name, problems)
+		} else if len(p.Sources()) == 0 || len(p.Indicators()) == 0 {
+			t.Errorf("%s: %d sources, %d indicators", name, len(p.Sources()), len(p.Indicators()))
+		}
+	}
+}

@@ -27,6 +27,7 @@ type Broker struct {
 	TLS         *tls.Config // nil for none
 	Partitions  int
 	Replication int
+	Session     time.Duration // of group members
 	Retention   time.Duration // negative for ever
 }
 
@@ -52,7 +53,7 @@ func (p *Project) Broker() (Broker, error) {
 	b := c.Broker
 	out := Broker{
 		Embedded: len(b.Addresses) == 0, Addresses: b.Addresses, User: b.User, Password: b.Password, Mechanism: b.Mechanism,
-		Partitions: b.Partitions, Replication: b.Replication, Retention: *b.Retention,
+		Partitions: b.Partitions, Replication: b.Replication, Session: b.Session, Retention: *b.Retention,
 	}
 	if out.Retention == 0 {
 		out.Retention = -1

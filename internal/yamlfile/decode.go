@@ -275,10 +275,13 @@ func (w *walker) structure(v *value, target reflect.Value) {
 		i := slices.Index(names, e.key)
 		if i < 0 {
 			w.fail(e.line, e.col, "unknown field "+showKey(e.key), hint(e.key, names))
+			if meant := Suggest(e.key, names); meant != "" && !given[meant] {
+				given[meant] = true // one word about it is enough
+			}
 			continue
 		}
 		f := known[i]
-		given[e.key] = !e.value.empty()
+		given[e.key] = given[e.key] || !e.value.empty()
 		w.walk(e.value, target.FieldByIndex(f.index), e.line, e.col)
 		if len(f.enum) > 0 && e.value.kind != kindNull {
 			w.enum(e.value, target.FieldByIndex(f.index), f.enum)
