@@ -2,7 +2,6 @@ package clickhouse
 
 import (
 	"bytes"
-	"errors"
 	"io"
 	"regexp"
 	"strings"
@@ -54,24 +53,41 @@ func guard(c *connection, body string, found classification) error {
 	return nil
 }
 
-// evaluatesValues reports whether rows in format Values might call a function that reaches outside, spelled out or with
-// escapes: such rows may be expressions, and no parser looks at them beforehand.
-func evaluatesValues(rows io.Reader) (bool, error) {
-	const overlap = len("file") - 1
-	piece := make([]byte, 256<<10)
-	kept := 0
-	for {
-		n, err := io.ReadFull(rows, piece[kept:])
-		seen := piece[:kept+n]
-		if bytes.IndexByte(seen, '\\') >= 0 || bytes.Contains(bytes.ToLower(seen), []byte("file")) {
-			return true, nil
+// valuesScan looks at rows in format Values, which may be expressions and which no parser looks at beforehand. It follows
+// string literals only; whatever else could hide a name (quoted names, comments, heredocs, letters beyond ASCII) counts as odd.
+type valuesScan struct {
+	inText, escaped bool
+	word            [4]byte // the last bytes outside of texts, in lower case
+	odd             bool    // outside of texts stands a name or a sign that may be or hide a refused function
+}
+
+func (v *valuesScan) Write(p []byte) (int, error) {
+	for _, c := range p {
+		switch {
+		case v.escaped:
+			v.escaped = false
+		case v.inText:
+			v.escaped = c == '\\'
+			v.inText = c != '\''
+		case c == '\'':
+			v.inText = true
+		case c >= 0x80, strings.IndexByte("\"`#$\\", c) >= 0,
+			c == '-' && v.word[3] == '-', c == '*' && v.word[3] == '/':
+			v.odd = true
+		default:
+			if 'A' <= c && c <= 'Z' {
+				c += 'a' - 'A'
+			}
+			v.word = [4]byte{v.word[1], v.word[2], v.word[3], c}
+			v.odd = v.odd || string(v.word[:]) == "file"
 		}
-		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
-			return false, nil
-		}
-		if err != nil {
-			return false, err
-		}
-		kept = copy(piece, seen[len(seen)-overlap:])
 	}
+	return len(p), nil
+}
+
+// evaluatesValues reports whether rows in format Values might call a function that reaches outside.
+func evaluatesValues(rows io.Reader) (bool, error) {
+	var scan valuesScan
+	_, err := io.Copy(&scan, rows)
+	return scan.odd, err
 }

@@ -548,7 +548,7 @@ func (q *request) guardValues(c *connection, head insertHead) error {
 		return err
 	}
 	if strings.Contains(strings.ToLower(head.statement), "input_format_values") {
-		return exception(codeAccessDenied, "Settings of format Values are not available beside rows with a backslash or the word file")
+		return exception(codeAccessDenied, "Settings of format Values are not available beside rows that may call functions by hidden names")
 	}
 	names := []string{"input_format_values_interpret_expressions", "input_format_values_deduce_templates_of_expressions"}
 	former, err := formerSettings(c, names)

@@ -428,6 +428,8 @@ func TestRowsComeInEveryForm(t *testing.T) {
 		"values after a lower-case word":        {body: "insert into t values(1,'x')", rows: "1\tx\n"},
 		"values with a closing semicolon":       {body: "INSERT INTO t VALUES (1, 'x');", rows: "1\tx\n"},
 		"values with an expression":             {body: "INSERT INTO t VALUES (1 + 1, upper('x'))", rows: "2\tX\n"},
+		"values that only mention a file":       {body: "INSERT INTO t VALUES (1 + 1, 'a \\\\ file(') , (toUInt8('3'), 'it''s \\'file')", rows: "2\ta \\\\ file(\n3\tit\\'s \\'file\n"},
+		"values with a name in quotes":          {body: "INSERT INTO t VALUES (1, \"upper\"('x'))", code: "344"},
 		"a list of columns":                     {body: "INSERT INTO t (s) VALUES ('x')", rows: "0\tx\n"},
 		"columns but one":                       {body: "INSERT INTO t (* EXCEPT(s)) VALUES (5)", rows: "5\t\n"},
 		"the word TABLE":                        {body: "INSERT INTO TABLE t VALUES (1, 'x')", rows: "1\tx\n"},

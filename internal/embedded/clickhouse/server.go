@@ -216,7 +216,7 @@ func (s *server) serve(ctx context.Context) error {
 		ReadHeaderTimeout: 10 * time.Second,
 		IdleTimeout:       2 * time.Minute,
 		MaxHeaderBytes:    1 << 20, // a query may stand in the address; ClickHouse's own bound
-		ErrorLog:          slog.NewLogLogger(s.config.Logger.Handler(), slog.LevelDebug),
+		ErrorLog:          slog.NewLogLogger(s.config.Logger.Handler(), slog.LevelWarn),
 		BaseContext:       func(net.Listener) context.Context { return statements },
 	}
 	s.config.Logger.Info("embedded warehouse is open", slog.String("address", s.config.Listener.Addr().String()), slog.String("version", s.version))

@@ -8,6 +8,7 @@ package clickhousetest
 import (
 	"bufio"
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -208,7 +209,7 @@ var logs atomic.Int64
 
 func start(o order) (_ *Process, err error) {
 	if o.User == "" {
-		o.User, o.Password, o.ReaderPassword = "headwater", randomText(), randomText()
+		o.User, o.Password, o.ReaderPassword = "headwater", rand.Text(), rand.Text()
 	}
 	line, err := json.Marshal(o)
 	if err != nil {
