@@ -115,7 +115,7 @@ func (s *Session) Start(ctx context.Context, linger time.Duration, progress Prog
 	w.Loader = load.New(load.Config{
 		Client: s.client, Warehouse: s.warehouse.Warehouse, Group: group + "load", Topics: s.topics,
 		Shaping: s.shaping, Compile: s.compile, Tables: s.tables(), OnGap: s.onGap(),
-		Allocator: s.opts.Allocator, Logger: s.opts.Logger, Limits: load.Limits{Linger: linger},
+		Allocator: s.opts.Allocator, Logger: s.opts.Logger, Limits: load.Limits{Records: s.project.Limits.FlushRows, Bytes: s.project.Limits.InFlightMiB << 20, Linger: linger},
 		Progress: func(source string, add load.Counts) {
 			t.add(source, func(c *Counts) {
 				c.Loaded += add.Loaded

@@ -158,10 +158,6 @@ func (s *Session) prepareWarehouse(ctx context.Context) error {
 	return nil
 }
 
-// sessionTimeout is how long a process may be silent before its partitions go to others: the least that Kafka allows by
-// default, so that work goes on soon after a kill.
-const sessionTimeout = 6 * time.Second
-
 func (s *Session) openBroker(ctx context.Context) error {
 	settings, err := s.project.Broker()
 	if err != nil {
@@ -170,7 +166,7 @@ func (s *Session) openBroker(ctx context.Context) error {
 	cfg := topic.Config{
 		Addresses: settings.Addresses, User: settings.User, Password: settings.Password, Mechanism: settings.Mechanism, TLS: settings.TLS,
 		ClientID: "headwater", Partitions: settings.Partitions, Replication: settings.Replication, Retention: settings.Retention,
-		SessionTimeout: sessionTimeout, Logger: s.opts.Logger,
+		SessionTimeout: settings.Session, Logger: s.opts.Logger,
 	}
 	if settings.Embedded {
 		if s.broker, err = keep(ctx, s.project.State, embedded.Broker, embedded.Options{Progress: s.opts.Stage, Logger: s.opts.Logger}); err != nil {
