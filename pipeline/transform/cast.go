@@ -535,11 +535,15 @@ func (p *fieldPlan) momentAt(b *batch, i int, text []byte) (m moment, ok bool) {
 		m = p.localMoment(b, m).startOfDay()
 		m.day, m.grain = 1, grainMonth
 	}
-	if problem != "" {
+	switch {
+	case problem == "":
+		return m, true
+	case namesFarYear(text):
+		b.failValue(p, i, "date.implausible", text, implausible)
+	default:
 		b.failValue(p, i, p.timeRule(), text, problem)
-		return m, false
 	}
-	return m, true
+	return m, false
 }
 
 func (p *fieldPlan) timeRule() string {

@@ -185,8 +185,8 @@ func formatter(arr arrow.Array) func(i int, buf []byte) ([]byte, bool) {
 		return func(i int, buf []byte) ([]byte, bool) { return appendDate(buf, int32(a.Value(i))), true }
 	case *array.Date64:
 		return func(i int, buf []byte) ([]byte, bool) {
-			m := momentOf(int64(a.Value(i)))
-			return appendDate(buf, m.days()), true
+			days, _ := floorDiv(int64(a.Value(i)), 86_400_000)
+			return appendDay(buf, days), true
 		}
 	case *array.Timestamp:
 		unit := a.DataType().(*arrow.TimestampType)
@@ -260,12 +260,10 @@ func zoneOf(t *arrow.TimestampType) *time.Location {
 	return zone
 }
 
-func appendDate(b []byte, days int32) []byte {
-	year, month, day := civil(days)
-	return appendCivil(b, year, month, day)
-}
+func appendDate(b []byte, days int32) []byte { return appendDay(b, int64(days)) }
 
-func appendCivil(b []byte, year, month, day int32) []byte {
+func appendDay(b []byte, days int64) []byte {
+	year, month, day := longCivil(days)
 	if year < 0 || year > 9999 {
 		// No reader takes such a year; the text only has to show it.
 		return fmt.Appendf(b, "%d-%02d-%02d", year, month, day)
@@ -297,6 +295,7 @@ func floorDiv(a, b int64) (q, r int64) {
 }
 
 func appendTimestamp(b []byte, value int64, t *arrow.TimestampType, zone *time.Location) []byte {
+	start := len(b)
 	seconds, rest := floorDiv(value, perSecond(t.Unit))
 	nanos := rest * (1e9 / perSecond(t.Unit))
 	offset := 0
@@ -304,10 +303,7 @@ func appendTimestamp(b []byte, value int64, t *arrow.TimestampType, zone *time.L
 		_, offset = time.Unix(seconds, 0).In(zone).Zone()
 	}
 	days, clock := floorDiv(seconds+int64(offset), 86400)
-	if days < -1<<30 || days > 1<<30 {
-		return strconv.AppendInt(b, value, 10) // no calendar reaches it, no reader takes it
-	}
-	b = appendDate(b, int32(days))
+	b = appendDay(b, days)
 	b = append(b, 'T', byte('0'+clock/36000), byte('0'+clock/3600%10), ':', byte('0'+clock/600%6), byte('0'+clock/60%10), ':', byte('0'+clock/10%6), byte('0'+clock%10))
 	if nanos != 0 {
 		digits := fmt.Sprintf("%09d", nanos)
@@ -320,8 +316,7 @@ func appendTimestamp(b []byte, value int64, t *arrow.TimestampType, zone *time.L
 	case zone == nil:
 	case offset%60 != 0:
 		// Local mean time before zones: such an offset has no form in ISO 8601, the instant does.
-		b = b[:0]
-		return appendTimestamp(b, value, t, time.UTC)
+		return appendTimestamp(b[:start], value, t, time.UTC)
 	case offset == 0:
 		b = append(b, 'Z')
 	default:

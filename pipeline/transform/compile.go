@@ -298,7 +298,7 @@ func (c *compiler) plan(i int, f schemas.Field) *fieldPlan {
 			p.list = newCodePlan(&schemas.CodeList{Name: f.Type.List}, nil)
 		}
 	case schemas.KindRegion:
-		if c.shape.Set.Regions() == nil {
+		if r := c.shape.Set.Regions(); r == nil || r.Len() == 0 {
 			c.fault(path, "import a list of regions: headwater reference import FILE", "the project has no regions for field %q", f.Name)
 		}
 		p.region = &regionPlan{regions: c.shape.Set.Regions(), member: -1, dates: c.dates}
@@ -465,7 +465,7 @@ func (c *compiler) field(path []any, i int, f schemas.Field, fs FieldSpec, unitT
 		c.region(path, p, &fs)
 	}
 	if fs.Lookup != nil {
-		c.lookup(at(path, "lookup"), p, fs.Lookup, fs.Default != nil || f.Default != nil)
+		c.lookup(at(path, "lookup"), p, fs.Lookup, fs.Default != nil)
 	}
 	if fs.Codes != nil {
 		c.codes(at(path, "codes"), p, fs)
@@ -662,7 +662,7 @@ func (c *compiler) reading(path []any, p *fieldPlan, fs *FieldSpec, unitText str
 			year.Parse = "number"
 		}
 		p.year = c.field(at(path, "year"), p.index, schemas.Field{Name: p.field.Name, Type: schemas.Type{Kind: schemas.KindInt64}, Unit: "年", Key: p.field.Key}, year, "")
-		p.year.rules = nil
+		p.year.rules, p.year.required = nil, false
 		if p.column == "" {
 			p.column = p.year.column
 		} else if p.year.column != "" {
@@ -1037,6 +1037,7 @@ func (c *compiler) special() {
 		field := schemas.Field{Name: "version", Type: schemas.Type{Kind: schemas.KindTimestamp, Precision: 6}, Key: true}
 		// A version may be a number too, so reading is decided by what the texts are.
 		c.m.versions = c.field(path, -1, field, fs, "")
+		c.m.versions.required = false // a missing version has a rule of its own
 		if fs.Mask != "" {
 			c.fault(at(path, "mask"), "", "the version cannot be masked")
 		}
@@ -1225,7 +1226,7 @@ func (c *compiler) unpivot() {
 	fs := c.stream.Map.Fields[into]
 	if fs.From != "" || fs.Value != nil || fs.Coalesce != nil || fs.Concat != nil || fs.Split != nil || fs.Expr != "" {
 		c.fault([]any{"map", "fields", into}, "leave out where it comes from and keep how it is read", "field %q is filled by unpivot", into)
-		return
+		fs.From, fs.Value, fs.Coalesce, fs.Concat, fs.Split, fs.Expr = "", nil, nil, nil, nil, ""
 	}
 	if intoField.IsPersonal() || fs.Mask != "" {
 		c.fault(at(path, "into"), "", "field %q is personal and cannot be filled by unpivot", into)

@@ -572,17 +572,26 @@ func (b *batch) versionsOf() []uint64 {
 		b.years = years.arr
 		defer func() { b.years = nil }()
 	}
-	switch arr.(type) {
-	case *array.Timestamp, *array.Date32:
+	_, isTimestamp := arr.(*array.Timestamp)
+	_, isDate := arr.(*array.Date32)
+	if isTimestamp || isDate || p.purpose != purposeCanonical || len(p.layouts) > 0 {
+		before := len(b.breaks)
 		times := p.cast(b, arr)
 		defer times.Release()
-		p.takeTimes(b, times.(*array.Timestamp), nil, out)
-		return out
-	}
-	if p.purpose != purposeCanonical || len(p.layouts) > 0 {
-		times := p.cast(b, arr)
-		defer times.Release()
-		p.takeTimes(b, times.(*array.Timestamp), nil, out)
+		broken := map[uint32]bool{}
+		for _, k := range b.breaks[before:] {
+			broken[k.row] = true
+		}
+		for i, v := range times.(*array.Timestamp).TimestampValues() {
+			switch {
+			case times.IsValid(i) && v >= 0:
+				out[i] = uint64(v)
+			case times.IsValid(i):
+				b.failValue(p, i, "version.invalid", appendTimestamp(nil, int64(v), &arrow.TimestampType{Unit: arrow.Microsecond}, time.UTC), "is before 1970")
+			case !broken[uint32(i)]:
+				b.fail(p, i, "version.invalid", "the row has no version")
+			}
+		}
 		return out
 	}
 	// Whole numbers are versions as they are; other texts must be times.
@@ -619,20 +628,4 @@ func (b *batch) versionsOf() []uint64 {
 		out[i] = uint64(seconds*1e6 + int64(m.nanos)/1e3)
 	}
 	return out
-}
-
-func (p *fieldPlan) takeTimes(b *batch, times *array.Timestamp, _ []uint32, out []uint64) {
-	for i, v := range times.TimestampValues() {
-		switch {
-		case times.IsNull(i):
-			// A break was recorded, unless the cell is null.
-			if !slices.ContainsFunc(b.breaks, func(r rowBreak) bool { return int(r.row) == i && r.Field == p.field.Name }) {
-				b.fail(p, i, "version.invalid", "the row has no version")
-			}
-		case v < 0:
-			b.failValue(p, i, "version.invalid", appendTimestamp(nil, int64(v), &arrow.TimestampType{Unit: arrow.Microsecond}, time.UTC), "is before 1970")
-		default:
-			out[i] = uint64(v)
-		}
-	}
 }

@@ -71,7 +71,13 @@ func daysOf(year, month, day int32) int32 {
 
 // civil is the calendar day of a number of days from 1970-01-01.
 func civil(days int32) (year, month, day int32) {
-	z := int64(days) + 719468
+	y, month, day := longCivil(int64(days))
+	return int32(y), month, day
+}
+
+// longCivil is civil for every day that a timestamp can name.
+func longCivil(days int64) (year int64, month, day int32) {
+	z := days + 719468
 	era := z / 146097
 	if z < 0 {
 		era = (z - 146096) / 146097
@@ -89,7 +95,24 @@ func civil(days int32) (year, month, day int32) {
 	if m <= 2 {
 		y++
 	}
-	return int32(y), int32(m), int32(d)
+	return y, int32(m), int32(d)
+}
+
+// namesFarYear recognises canonical dates with years outside 0 to 9999, which no calendar of a department has.
+func namesFarYear(b []byte) bool {
+	digits := 0
+	negative := len(b) > 0 && b[0] == '-'
+	if negative {
+		b = b[1:]
+	}
+	for digits < len(b) && b[digits]-'0' <= 9 {
+		digits++
+	}
+	if digits == 0 || !negative && digits < 5 {
+		return false
+	}
+	rest := b[digits:]
+	return len(rest) >= 6 && rest[0] == '-' && rest[3] == '-'
 }
 
 func digits2(b []byte) (int32, bool) {
