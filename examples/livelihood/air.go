@@ -26,9 +26,9 @@ var pollutants = [...]struct{ column, indicator string }{
 	{"pm2_5", "AIR-PM25"}, {"pm10", "AIR-PM10"}, {"no2", "AIR-NO2"}, {"o3", "AIR-O3"},
 }
 
-// The air of three months at two stations in each city.
+// The air of two months at two stations in each city.
 const (
-	airFirstMonth   = 8
+	airFirstMonth   = 9
 	airLastMonth    = 10
 	stationsPerCity = 2
 	brokenReadings  = 7 // rows of which one reading is below zero

@@ -121,4 +121,4 @@ func targets() map[string]map[string]int {
 }
 
 // planned is the part of a target that is to be reached at a point of the plan, in whole things.
-func planned(target, percent int) int { return target * percent / 100 }
+func planned(target, percent int) int { return (target*percent + 50) / 100 }
