@@ -42,7 +42,6 @@ type sample struct {
 	Level    level                `yaml:"level"`
 	Paths    texts                `yaml:"paths"`
 	Inlined  `yaml:",inline"`
-	hidden   int
 	Left     int `yaml:"-"`
 }
 
