@@ -71,7 +71,7 @@ or the nearest one above it; --project names another.
 
 Exit codes: 0 done; 1 failed; 2 the command line or the configuration is wrong; 3 the environment is (a server is away,
 a right is missing); 4 done, but rows were quarantined and --strict was given; 128+n ended by signal n.`,
-		Example: `  headwater init first && cd first    make a project that runs
+		Example: `  headwater init first && cd first     make a project that runs
   headwater check                      find everything that is wrong with it
   headwater preview sample             see what would become of the first rows`,
 		SilenceErrors: true, // execute reports them, and sorts them into exit codes
@@ -109,9 +109,6 @@ func commands(a *app) []*cobra.Command {
 		warehouseCommand(a),
 		connectorsCommand(a),
 		configCommand(a),
-		runCommand(a),
-		queryCommand(a),
-		warehouseCommand(a),
 		engineCommand(a),
 		versionCommand(a),
 		completionCommand(a),

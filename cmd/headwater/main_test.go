@@ -12,6 +12,7 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/rogpeppe/go-internal/testscript"
 	"github.com/spf13/cobra"
 
@@ -74,7 +75,12 @@ func TestEveryCommandHasHelpWithAnExample(t *testing.T) {
 		if !strings.Contains(c.Example, "headwater") && c.Name() != "help" {
 			t.Errorf("%s: the example does not show the command: %q", c.CommandPath(), c.Example)
 		}
+		names := map[string]bool{}
 		for _, sub := range c.Commands() {
+			if names[sub.Name()] {
+				t.Errorf("%s is there twice", sub.CommandPath())
+			}
+			names[sub.Name()] = true
 			visit(sub)
 		}
 	}
@@ -142,4 +148,35 @@ func TestEditorsSchemasAreCurrent(t *testing.T) {
 			t.Errorf("%s is not current: run make generate", name)
 		}
 	}
+}
+
+// Help texts as people read them, one file a command.
+func TestHelp(t *testing.T) {
+	t.Parallel()
+	root := rootCommand(&app{registry: knownConnectors()})
+	var visit func(c *cobra.Command)
+	visit = func(c *cobra.Command) {
+		var b bytes.Buffer
+		c.SetOut(&b)
+		if err := c.Help(); err != nil {
+			t.Fatal(err)
+		}
+		name := filepath.Join("testdata", "help", strings.ReplaceAll(c.CommandPath(), " ", "-")+".txt")
+		if *update {
+			if err := os.WriteFile(name, b.Bytes(), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+		want, err := os.ReadFile(name)
+		if err != nil {
+			t.Errorf("%v: go test ./cmd/headwater -update writes it", err)
+		}
+		if diff := cmp.Diff(string(want), b.String()); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", name, diff)
+		}
+		for _, sub := range c.Commands() {
+			visit(sub)
+		}
+	}
+	visit(root)
 }
