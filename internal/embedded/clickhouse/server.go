@@ -99,6 +99,7 @@ type server struct {
 	library *library
 	args    []string
 	spools  string
+	files   func(folder string, memoryBytes int64) map[string]string // the engine's settings; nil for fewRights
 
 	version, timezone, displayName, defaultEnableCompression string
 
@@ -164,11 +165,11 @@ func (s *server) open() error {
 			return err
 		}
 	}
-	files := map[string]string{
-		"config.xml": engineConfig(filepath.Join(settings, "users.xml"), s.config.MaxMemoryBytes),
-		"users.xml":  engineUsers(s.config.MaxMemoryBytes),
+	files := s.files
+	if files == nil {
+		files = fewRights
 	}
-	for name, text := range files {
+	for name, text := range files(settings, s.config.MaxMemoryBytes) {
 		if err := os.WriteFile(filepath.Join(settings, name), []byte(text), 0o600); err != nil {
 			return err
 		}
@@ -249,6 +250,14 @@ func (s *server) serve(ctx context.Context) error {
 	}
 	s.config.Logger.Info("embedded warehouse is closed")
 	return nil
+}
+
+// fewRights makes the settings files of an engine that others may ask.
+func fewRights(folder string, memoryBytes int64) map[string]string {
+	return map[string]string{
+		"config.xml": engineConfig(filepath.Join(folder, "users.xml"), memoryBytes),
+		"users.xml":  engineUsers(memoryBytes),
+	}
 }
 
 // engineConfig is the engine's server configuration: little memory, few threads, nothing that listens.
