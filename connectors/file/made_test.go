@@ -110,7 +110,7 @@ func madeParquet(w io.Writer, rows int) error {
 		{Name: "值", Type: arrow.PrimitiveTypes.Float64, Nullable: true},
 		{Name: "日", Type: arrow.FixedWidthTypes.Date32, Nullable: true},
 	}, nil)
-	props := parquet.NewWriterProperties(parquet.WithCompression(compress.Codecs.Snappy), parquet.WithMaxRowGroupLength(50_000))
+	props := parquet.NewWriterProperties(parquet.WithCompression(compress.Codecs.Snappy), parquet.WithMaxRowGroupLength(20_000))
 	pw, err := pqarrow.NewFileWriter(schema, w, props, pqarrow.DefaultWriterProps())
 	if err != nil {
 		return err
@@ -118,7 +118,7 @@ func madeParquet(w io.Writer, rows int) error {
 	b := array.NewRecordBuilder(memory.NewGoAllocator(), schema)
 	defer b.Release()
 	for i := range rows {
-		b.Field(0).(*array.StringBuilder).Append(fmt.Sprintf("杭州市 %d %d", i, i*7919))
+		b.Field(0).(*array.StringBuilder).Append(fmt.Sprintf("杭州市 %d %d %0300d", i, i*7919, i))
 		b.Field(1).(*array.Float64Builder).Append(float64(i) + 0.5)
 		b.Field(2).(*array.Date32Builder).Append(arrow.Date32(18000 + i%365))
 		if (i+1)%10_000 == 0 || i+1 == rows {

@@ -177,6 +177,11 @@ func (p *parquetReader) Close() (err error) {
 // decode reads the n rows that follow row `before` of the file.
 func (p *parquetReader) decode(before, n int64) (_ arrow.Record, err error) {
 	defer p.c.recoverDamage(&err)
+	if n == 0 { // a file without row groups has no column readers
+		b := array.NewRecordBuilder(p.mem, p.schema)
+		defer b.Release()
+		return b.NewRecord(), nil
+	}
 	arrays := make([]arrow.Array, 0, len(p.columns)+1)
 	defer func() {
 		for _, a := range arrays {
