@@ -22,8 +22,8 @@ type Counts struct {
 type Progress interface {
 	// Source tells a source's newest counts.
 	Source(name string, c Counts)
-	// Stage tells how far something else is that takes time, such as a download, in bytes; a total of 0 is unknown. When done
-	// reaches a total above 0, the stage is over.
+	// Stage tells how far something is that comes before the sources and takes time, such as a download, in bytes; a total of
+	// 0 is unknown. A stage is over when another begins, when done reaches a total above 0, or when a source moves.
 	Stage(name string, done, total int64)
 	// Note tells something once that people should know now, such as a server that is waited for.
 	Note(text string)
@@ -54,7 +54,7 @@ type Live struct {
 
 	mu      sync.Mutex
 	sources []*liveSource
-	stages  []stage
+	stage   stage // zero when there is none
 	drawn   int // lines of the display that stand on the screen
 	done    bool
 	rest    []byte // an unfinished line
@@ -93,7 +93,7 @@ func (l *Live) run() {
 		select {
 		case <-tick.C:
 			l.mu.Lock()
-			if len(l.sources)+len(l.stages) > 0 { // rates change even when counts do not
+			if len(l.sources) > 0 || l.stage.name != "" { // rates change even when counts do not
 				l.draw()
 			}
 			l.mu.Unlock()
@@ -116,6 +116,7 @@ func (l *Live) Source(name string, c Counts) {
 		i = len(l.sources) - 1
 	}
 	l.sources[i].add(c, time.Now())
+	l.stage = stage{}
 }
 
 func (s *liveSource) add(c Counts, now time.Time) {
@@ -151,15 +152,9 @@ func (l *Live) Stage(name string, done, total int64) {
 	if l.done {
 		return
 	}
-	i := slices.IndexFunc(l.stages, func(s stage) bool { return s.name == name })
-	over := total > 0 && done >= total
-	switch {
-	case i < 0 && !over:
-		l.stages = append(l.stages, stage{name, done, total})
-	case i >= 0 && over:
-		l.stages = slices.Delete(l.stages, i, i+1)
-	case i >= 0:
-		l.stages[i] = stage{name, done, total}
+	l.stage = stage{name, done, total}
+	if total > 0 && done >= total {
+		l.stage = stage{}
 	}
 }
 
@@ -195,7 +190,7 @@ func (l *Live) Done() {
 		return
 	}
 	l.done = true
-	l.stages = nil
+	l.stage = stage{}
 	if len(l.rest) > 0 {
 		l.above(append(l.rest, '\n'))
 	} else {
@@ -240,8 +235,8 @@ func (l *Live) display(b *bytes.Buffer) {
 		b.WriteString(chars.Truncate(text, width-1, "…") + "\n")
 		l.drawn++
 	}
-	for _, s := range l.stages {
-		line(s.text())
+	if l.stage.name != "" {
+		line(l.stage.text())
 	}
 	if len(l.sources) == 0 {
 		return
@@ -269,7 +264,10 @@ func (l *Live) display(b *bytes.Buffer) {
 }
 
 func (s stage) text() string {
-	if s.total <= 0 {
+	switch {
+	case s.total <= 0 && s.done <= 0:
+		return s.name + " …"
+	case s.total <= 0:
 		return fmt.Sprintf("%s  %s", s.name, size(s.done))
 	}
 	const bar = 24

@@ -339,7 +339,7 @@ func (t *Writer) flushSample() error {
 			t.layout[i].width = max(t.layout[i].width, row[i].width)
 			if row[i].right {
 				numbers++
-				least[i] = max(least[i], row[i].width)
+				least[i] = max(least[i], row[i].width, chars.StringWidth(Clean(name)))
 			}
 		}
 		t.layout[i].right = numbers > 0
