@@ -55,7 +55,7 @@ type Live struct {
 	mu      sync.Mutex
 	sources []*liveSource
 	stage   stage // zero when there is none
-	drawn   int // lines of the display that stand on the screen
+	drawn   int   // lines of the display that stand on the screen
 	done    bool
 	rest    []byte // an unfinished line
 	stop    chan struct{}
