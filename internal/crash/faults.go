@@ -11,8 +11,12 @@ import (
 	"syscall"
 )
 
-// Variable names the environment variable that says where to die: "point" or "point:n" for the n-th time it is passed.
-const Variable = "HEADWATER_CRASH"
+// The environment variables that say where to die ("point", or "point:n" for the n-th time it is passed) and where to stay
+// for ever.
+const (
+	Variable     = "HEADWATER_CRASH"
+	HoldVariable = "HEADWATER_HOLD"
+)
 
 var (
 	mu     sync.Mutex
@@ -21,6 +25,9 @@ var (
 
 // Point kills this process, as kill -9 would, when the environment says so.
 func Point(name string) {
+	if os.Getenv(HoldVariable) == name {
+		select {}
+	}
 	want, times, _ := strings.Cut(os.Getenv(Variable), ":")
 	if want != name {
 		return

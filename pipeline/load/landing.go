@@ -192,6 +192,7 @@ func retry[T any](ctx context.Context, l *landing, what string, fn func() (T, er
 }
 
 func (l *landing) collect(ctx context.Context, a Collect) (Event, error) {
+	crash.Point("collecting")
 	l.content.release()
 	l.content = nil
 	l.service.reached(l.id, a.From)

@@ -222,7 +222,7 @@ func flagsColumn(mem memory.Allocator, typ arrow.DataType, n int, flags [][]stri
 		defer data.Release()
 		return array.MakeFromData(data)
 	}
-	b := array.NewListBuilder(mem, list.Elem())
+	b := array.NewListBuilderWithField(mem, list.ElemField())
 	defer b.Release()
 	for _, row := range flags {
 		b.Append(true)

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/segmentio/kafka-go"
+
+	"github.com/headwater-data/headwater/internal/fault"
 )
 
 // Group is membership in a consumer group.
@@ -57,7 +59,12 @@ func (g *Group) Next(ctx context.Context) (*Generation, error) {
 		if ctx.Err() != nil {
 			return nil, ctx.Err()
 		}
-		return nil, Classify(fmt.Errorf("wait for partitions of the group: %w", err))
+		err = Classify(fmt.Errorf("wait for partitions of the group: %w", err))
+		if fault.KindOf(err) == fault.KindEnvironment {
+			return nil, err
+		}
+		// kafka-go joins again by itself after telling: a coordinator that died or moved, a session that ran out.
+		return nil, fault.Transient(err)
 	}
 	out := &Generation{Group: gen.GroupID, ID: gen.ID, Member: gen.MemberID, Assignments: map[string][]int{}, inner: gen}
 	for topic, list := range gen.Assignments {

@@ -125,7 +125,7 @@ func Classify(err error) error {
 		return fault.Environment(fmt.Errorf("the broker refused a right: grant it to the user in broker.user: %w", err))
 	}
 	if k, ok := errors.AsType[kafka.Error](err); ok {
-		if k.Temporary() || k.Timeout() {
+		if k.Temporary() || k.Timeout() || k == kafka.Unknown {
 			return fault.Transient(err)
 		}
 		return err
