@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/headwater-data/headwater/internal/embedded/clickhouse"
 	"github.com/headwater-data/headwater/internal/screen"
 	"github.com/headwater-data/headwater/pipeline"
 )
@@ -39,9 +40,9 @@ func warehouseCommand(a *app) *cobra.Command {
 		Use:   "serve",
 		Short: "Keeps the embedded warehouse up for BI tools and curl",
 		Long: `Starts the project's embedded warehouse, prints how to reach it over ClickHouse's HTTP interface, and keeps it up until
-interrupted. The reader's password lets in for reading only: give that to BI tools.`,
+interrupted. The user reader can only read: give that one to BI tools.`,
 		Example: `  headwater warehouse serve
-  curl 'http://127.0.0.1:PORT/?query=SELECT+1' -H 'X-ClickHouse-User: USER' -H 'X-ClickHouse-Key: PASSWORD'`,
+  curl 'http://127.0.0.1:PORT/?query=SELECT+1' -H 'X-ClickHouse-User: reader' -H 'X-ClickHouse-Key: PASSWORD'`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return a.withWarehouse(cmd.Context(), func(w *pipeline.Depot) error {
@@ -53,9 +54,10 @@ interrupted. The reader's password lets in for reading only: give that to BI too
 				for _, r := range [][2]any{
 					{"address", "http://" + w.Endpoint.Addr},
 					{"database", w.Database()},
-					{"user", w.Endpoint.User},
-					{"password (reading)", w.Endpoint.ReaderPassword.Reveal()},
-					{"password (everything)", w.Endpoint.Password.Reveal()},
+					{"user for reading", clickhouse.Reader},
+					{"its password", w.Endpoint.ReaderPassword.Reveal()},
+					{"user for everything", w.Endpoint.User},
+					{"password of that", w.Endpoint.Password.Reveal()},
 				} {
 					if err := t.Row(r[0], r[1]); err != nil {
 						return err

@@ -20,7 +20,7 @@ import (
 const (
 	killYAML = `project: kills
 broker: {partitions: 1, session: 1s}
-limits: {flush_rows: 30000, readers: 1}
+limits: {flush_rows: FLUSH, readers: 1}
 `
 	figuresYAML = `source: figures
 title: 指标
@@ -101,9 +101,10 @@ func cases() string {
 	return b.String()
 }
 
-func killProject(t *testing.T) *project {
+// killProject makes the project with flushes that end with the batch that brings them to so many records.
+func killProject(t *testing.T, flushRows int) *project {
 	return newProject(t, map[string]string{
-		"headwater.yaml": killYAML, "sources/figures.yaml": figuresYAML, "sources/cases.yaml": casesYAML, "indicators/t.yaml": indicatorYAML,
+		"headwater.yaml": strings.Replace(killYAML, "FLUSH", strconv.Itoa(flushRows), 1), "sources/figures.yaml": figuresYAML, "sources/cases.yaml": casesYAML, "indicators/t.yaml": indicatorYAML,
 		"data/figures.csv": figures(0, figureRows), "data/cases.csv": cases(),
 	})
 }
@@ -197,7 +198,7 @@ func (p *project) state(t *testing.T) string {
 // TestKilledAtAnyPointTheNextRunEndsAsIfNothingHadHappened kills the program at each named point, at the first and at the
 // second time it passes there, and runs it again.
 func TestKilledAtAnyPointTheNextRunEndsAsIfNothingHadHappened(t *testing.T) {
-	clean := killProject(t)
+	clean := killProject(t, 30_000)
 	clean.must(t, "run")
 	clean.check(t)
 	want := clean.state(t)
@@ -207,15 +208,18 @@ func TestKilledAtAnyPointTheNextRunEndsAsIfNothingHadHappened(t *testing.T) {
 		"written",             // written, not indexed
 		"intent",              // after the intent
 		"inserted",            // in a table, the answer not yet acted on
-		"between-tables",      // one of two tables done
 		"before-ledger",       // tables and quarantine done
 		"before-final-commit", // ledger done
 	} {
 		for _, times := range []int{1, 2} {
 			t.Run(fmt.Sprintf("%s, time %d", point, times), func(t *testing.T) {
-				p := killProject(t)
-				if r := p.run(t, []string{fmt.Sprintf("HEADWATER_CRASH=%s:%d", point, times)}, "run"); r.signal != syscall.SIGKILL {
-					t.Fatalf("the program was not killed there: exit code %d\n%s\n%s", r.code, r.out, r.err)
+				p := killProject(t, 30_000)
+				if point == "claimed" { // each run claims the partition once
+					for range times {
+						p.killed(t, "HEADWATER_CRASH="+point)
+					}
+				} else {
+					p.killed(t, fmt.Sprintf("HEADWATER_CRASH=%s:%d", point, times))
 				}
 				p.must(t, "run")
 				p.check(t)
@@ -225,6 +229,29 @@ func TestKilledAtAnyPointTheNextRunEndsAsIfNothingHadHappened(t *testing.T) {
 			})
 		}
 	}
+	for times := range 2 {
+		t.Run(fmt.Sprintf("between two tables, time %d", times+1), func(t *testing.T) {
+			// The first run only fills the log, so that the next one has a flush with both tables in it.
+			p := killProject(t, 150_000)
+			p.killed(t, "HEADWATER_HOLD=collecting", "HEADWATER_CRASH=written:3")
+			for range times + 1 {
+				p.killed(t, "HEADWATER_CRASH=between-tables")
+			}
+			p.must(t, "run")
+			p.check(t)
+			if got := p.state(t); got != want {
+				t.Error("the warehouse is not what it is after a run that nobody killed")
+			}
+		})
+	}
+}
+
+// killed runs the program and fails the test unless it was killed.
+func (p *project) killed(t *testing.T, env ...string) {
+	t.Helper()
+	if r := p.run(t, env, "run"); r.signal != syscall.SIGKILL {
+		t.Fatalf("the program was not killed there: exit code %d\n%s\n%s", r.code, r.out, r.err)
+	}
 }
 
 // TestBrokerAndWarehouseKilledWithWorkInFlight kills each embedded server under a run that is told to go on.
@@ -232,7 +259,7 @@ func TestBrokerAndWarehouseKilledWithWorkInFlight(t *testing.T) {
 	for _, server := range []string{"broker", "warehouse"} {
 		for round := range 2 {
 			t.Run(fmt.Sprintf("%s, time %d", server, round+1), func(t *testing.T) {
-				p := killProject(t)
+				p := killProject(t, 30_000)
 				c := p.command("run", "--log-format", "json")
 				var log strings.Builder
 				c.Stderr = &log
@@ -293,13 +320,11 @@ func (p *project) awaitWork(t *testing.T, server string, ended <-chan error, rou
 func TestAChangedFileReplacesWhatItBroughtBefore(t *testing.T) {
 	for _, kill := range []string{"", "inserted:2", "before-ledger:2", "before-final-commit:2"} {
 		t.Run("killed at "+kill, func(t *testing.T) {
-			p := killProject(t)
+			p := killProject(t, 30_000)
 			p.must(t, "run")
 			p.write(t, "data/figures.csv", figures(5, figureRows-30_000))
 			if kill != "" {
-				if r := p.run(t, []string{"HEADWATER_CRASH=" + kill}, "run"); r.signal != syscall.SIGKILL {
-					t.Fatalf("the program was not killed there: exit code %d\n%s\n%s", r.code, r.out, r.err)
-				}
+				p.killed(t, "HEADWATER_CRASH="+kill)
 			}
 			p.must(t, "run")
 			p.check(t)

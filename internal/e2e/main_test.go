@@ -8,6 +8,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -42,6 +44,8 @@ func TestMain(m *testing.M) {
 type project struct {
 	dir string
 	env []string
+
+	address, password string // of the embedded warehouse, once serve runs
 }
 
 func newProject(t *testing.T, files map[string]string) *project {
@@ -107,17 +111,71 @@ func (p *project) must(t *testing.T, args ...string) result {
 	return r
 }
 
-// query asks the warehouse and returns its rows.
+// query asks the warehouse over its HTTP interface, as any client would, and returns its rows. The first query starts
+// `headwater warehouse serve`, which keeps the embedded warehouse up until the test ends.
 func (p *project) query(t *testing.T, sql string) []map[string]any {
 	t.Helper()
-	r := p.must(t, "query", "--json", sql)
-	var rows []map[string]any
-	dec := json.NewDecoder(strings.NewReader(r.out))
-	dec.UseNumber()
-	if err := dec.Decode(&rows); err != nil {
-		t.Fatalf("%v in %q", err, r.out)
+	if p.address == "" {
+		p.serve(t)
 	}
-	return rows
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, p.address+"/?database=headwater&default_format=JSONEachRow&output_format_json_quote_64bit_integers=0", strings.NewReader(sql))
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("X-ClickHouse-User", "reader")
+	req.Header.Set("X-ClickHouse-Key", p.password)
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		text, _ := io.ReadAll(io.LimitReader(resp.Body, 4096))
+		t.Fatalf("%s: %s: %s", sql, resp.Status, text)
+	}
+	var rows []map[string]any
+	dec := json.NewDecoder(resp.Body)
+	dec.UseNumber()
+	for {
+		var row map[string]any
+		if err := dec.Decode(&row); errors.Is(err, io.EOF) {
+			return rows
+		} else if err != nil {
+			t.Fatalf("%s: %v", sql, err)
+		}
+		rows = append(rows, row)
+	}
+}
+
+func (p *project) serve(t *testing.T) {
+	t.Helper()
+	c := p.command("warehouse", "serve", "--json")
+	out, err := c.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var errs bytes.Buffer
+	c.Stderr = &errs
+	if err := c.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = c.Process.Signal(os.Interrupt)
+		_ = c.Wait() // ends with 130, as it was interrupted
+		http.DefaultClient.CloseIdleConnections()
+	})
+	var rows []struct{ What, Value string }
+	if err := json.NewDecoder(out).Decode(&rows); err != nil {
+		t.Fatalf("%v: %s", err, errs.String())
+	}
+	for _, r := range rows {
+		switch r.What {
+		case "address":
+			p.address = r.Value
+		case "its password":
+			p.password = r.Value
+		}
+	}
 }
 
 // one asks for a single value as text.
