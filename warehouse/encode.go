@@ -55,21 +55,20 @@ func withFields(s *schemas.Schema, fields []schemas.Field) *schemas.Schema {
 }
 
 // encode turns rows into one record of the schema's table, with _version and _deleted. The caller releases it.
-func encode[T any](mem memory.Allocator, schema *schemas.Schema, rows []T, version func(T) uint64, deleted func(T) bool) (arrow.Record, error) {
+func encode[T any](mem memory.Allocator, table string, own []arrow.Field, rows []T, version func(T) uint64, deleted func(T) bool) (arrow.Record, error) {
 	columns := structColumns(reflect.TypeFor[T]())
-	own := schema.Arrow().Fields()
-	fields := append(own, arrow.Field{Name: "_version", Type: arrow.PrimitiveTypes.Uint64}, arrow.Field{Name: "_deleted", Type: arrow.PrimitiveTypes.Uint8})
+	fields := append(slices.Clone(own), arrow.Field{Name: "_version", Type: arrow.PrimitiveTypes.Uint64}, arrow.Field{Name: "_deleted", Type: arrow.PrimitiveTypes.Uint8})
 	builder := array.NewRecordBuilder(mem, arrow.NewSchema(fields, nil))
 	defer builder.Release()
 	builder.Reserve(len(rows))
 	for i, field := range own {
 		index, ok := columns[field.Name]
 		if !ok {
-			return nil, fmt.Errorf("encode %s: %s has no field for column %s", schema.Name, reflect.TypeFor[T](), field.Name)
+			return nil, fmt.Errorf("encode %s: %s has no field for column %s", table, reflect.TypeFor[T](), field.Name)
 		}
 		for n := range rows {
 			if err := appendValue(builder.Field(i), reflect.ValueOf(&rows[n]).Elem().FieldByIndex(index), field.Nullable); err != nil {
-				return nil, fmt.Errorf("encode %s: column %s: %w", schema.Name, field.Name, err)
+				return nil, fmt.Errorf("encode %s: column %s: %w", table, field.Name, err)
 			}
 		}
 	}
@@ -177,6 +176,13 @@ func appendValue(builder array.Builder, v reflect.Value, nullable bool) error {
 		b.Append(true)
 		for i := range v.Len() {
 			if err := appendValue(b.ValueBuilder(), v.Index(i), false); err != nil {
+				return err
+			}
+		}
+	case *array.StructBuilder:
+		b.Append(true)
+		for i := range v.NumField() {
+			if err := appendValue(b.FieldBuilder(i), v.Field(i), false); err != nil {
 				return err
 			}
 		}

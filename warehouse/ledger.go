@@ -91,10 +91,14 @@ func (w *Warehouse) WriteLedger(ctx context.Context, token string, rows []Ledger
 
 // insertOwn writes rows of one of Headwater's own tables as one block.
 func insertOwn[T any](ctx context.Context, w *Warehouse, table, token string, rows []T, version func(T) uint64, deleted func(T) bool) error {
+	return insertRows(ctx, w, table, ownSchema(table).Arrow().Fields(), token, rows, version, deleted)
+}
+
+func insertRows[T any](ctx context.Context, w *Warehouse, table string, columns []arrow.Field, token string, rows []T, version func(T) uint64, deleted func(T) bool) error {
 	if len(rows) == 0 {
 		return nil
 	}
-	record, err := encode(w.mem, ownSchema(table), rows, version, deleted)
+	record, err := encode(w.mem, table, columns, rows, version, deleted)
 	if err != nil {
 		return err
 	}

@@ -27,7 +27,6 @@ var viewFiles embed.FS
 
 // Views lists the analysis views in the order in which they are made: a view follows those that it reads.
 var Views = []string{
-	"region_path",
 	"observation_current",
 	"target_current",
 	"observation_placed",

@@ -9,6 +9,8 @@ import (
 	"slices"
 	"time"
 
+	"github.com/apache/arrow/go/v17/arrow"
+
 	"github.com/headwater-data/headwater/schemas"
 )
 
@@ -28,8 +30,6 @@ type regionRow struct {
 	Deleted    bool      `json:"-"`
 }
 
-func (r regionRow) key() string { return r.Code + "/" + r.ValidFrom.Format(time.DateOnly) }
-
 type indicatorRow struct {
 	Code            string   `ch:"code"`
 	TitleZh         string   `ch:"title_zh"`
@@ -47,8 +47,8 @@ type indicatorRow struct {
 // unknownFrom stands for a beginning that nobody knows: the table's key needs a day.
 var unknownFrom = time.Date(1900, 1, 1, 0, 0, 0, 0, time.UTC)
 
-// Sync fills the tables region and indicator from the set and the project's indicators. It does nothing for a table whose
-// content has not changed since the last time; rows that are gone are marked as deleted. Call it after Migrate.
+// Sync fills the tables region, region_path and indicator from the set and the project's indicators. It does nothing for a
+// table whose content has not changed since the last time; rows that are gone are marked as deleted. Call it after Migrate.
 func (w *Warehouse) Sync(ctx context.Context, set *schemas.Set, indicators []schemas.Indicator) error {
 	w.migrating.Lock()
 	defer w.migrating.Unlock()
@@ -56,49 +56,81 @@ func (w *Warehouse) Sync(ctx context.Context, set *schemas.Set, indicators []sch
 	if err != nil {
 		return err
 	}
-	if err := syncTable(ctx, w, steps, "region", regionRows(set.Regions()), regionRow.key,
-		func(r regionRow) regionRow { r.Deleted = true; return r }, func(r regionRow) bool { return r.Deleted }); err != nil {
+	var regions []schemas.Region
+	if set.Regions() != nil {
+		regions = set.Regions().All()
+	}
+	if err := syncTable(ctx, w, steps, content[regionRow]{
+		table: "region", columns: ownSchema("region").Arrow().Fields(), keyColumns: "code, valid_from", rows: regionRows(set.Regions()),
+		key:     func(r regionRow) string { return r.Code + "/" + r.ValidFrom.Format(time.DateOnly) },
+		gone:    func(r *regionRow) { r.Deleted = true },
+		deleted: func(r regionRow) bool { return r.Deleted },
+	}); err != nil {
 		return err
 	}
-	return syncTable(ctx, w, steps, "indicator", indicatorRows(indicators), func(r indicatorRow) string { return r.Code },
-		func(r indicatorRow) indicatorRow { r.Deleted = true; return r }, func(r indicatorRow) bool { return r.Deleted })
+	if err := syncTable(ctx, w, steps, content[pathRow]{
+		table: "region_path", columns: pathColumns, keyColumns: "code, since", rows: pathRows(regions),
+		key:     func(r pathRow) string { return r.Code + "/" + r.Since.Format(time.DateOnly) },
+		gone:    func(r *pathRow) { r.Deleted = true },
+		deleted: func(r pathRow) bool { return r.Deleted },
+	}); err != nil {
+		return err
+	}
+	return syncTable(ctx, w, steps, content[indicatorRow]{
+		table: "indicator", columns: ownSchema("indicator").Arrow().Fields(), keyColumns: "code", rows: indicatorRows(indicators),
+		key:     func(r indicatorRow) string { return r.Code },
+		gone:    func(r *indicatorRow) { r.Deleted = true },
+		deleted: func(r indicatorRow) bool { return r.Deleted },
+	})
 }
 
-func syncTable[T any](ctx context.Context, w *Warehouse, steps map[string]applied, table string, rows []T, key func(T) string, gone func(T) T, deleted func(T) bool) error {
-	body, err := json.Marshal(rows)
+// content is what a table shall hold, and how its rows are told apart and marked.
+type content[T any] struct {
+	table      string
+	columns    []arrow.Field
+	keyColumns string
+	rows       []T
+	key        func(T) string
+	gone       func(*T)
+	deleted    func(T) bool
+}
+
+func syncTable[T any](ctx context.Context, w *Warehouse, steps map[string]applied, c content[T]) error {
+	body, err := json.Marshal(c.rows)
 	if err != nil {
-		return fmt.Errorf("sync %s: %w", table, err)
+		return fmt.Errorf("sync %s: %w", c.table, err)
 	}
-	step := applied{Step: "content " + table, Hash: hashOf(body)}
+	step := applied{Step: "content " + c.table, Hash: hashOf(body)}
 	if steps[step.Step].Hash == step.Hash {
 		return nil
 	}
-	there, err := selectOwn[T](ctx, w, table, "1")
-	if err != nil {
-		return err
+	var there []T
+	if err := w.data.Select(ctx, &there, "SELECT "+c.keyColumns+" FROM "+w.table(c.table)+" FINAL WHERE _deleted = 0"); err != nil {
+		return w.wrap(err, "read "+c.table)
 	}
-	wanted := make(map[string]bool, len(rows))
-	for _, r := range rows {
-		wanted[key(r)] = true
+	wanted := make(map[string]bool, len(c.rows))
+	for _, r := range c.rows {
+		wanted[c.key(r)] = true
 	}
-	block := slices.Clone(rows)
+	block := slices.Clone(c.rows)
 	for _, r := range there {
-		if !wanted[key(r)] {
-			block = append(block, gone(r))
+		if !wanted[c.key(r)] {
+			c.gone(&r)
+			block = append(block, r)
 		}
 	}
 	// Above every version that is there, even when this clock is behind.
 	var newest uint64
-	if err := w.data.QueryRow(ctx, "SELECT max(_version) FROM "+w.table(table)).Scan(&newest); err != nil {
-		return w.wrap(err, "read "+table)
+	if err := w.data.QueryRow(ctx, "SELECT max(_version) FROM "+w.table(c.table)).Scan(&newest); err != nil {
+		return w.wrap(err, "read "+c.table)
 	}
 	version := max(newest+1, uint64(time.Now().UnixMicro()))
 	// The token names the version too: content that comes back after a change is not a repeat.
-	token := fmt.Sprintf("sync/%s/%s/%d", table, step.Hash, version)
-	if err := insertOwn(ctx, w, table, token, block, func(T) uint64 { return version }, deleted); err != nil {
+	token := fmt.Sprintf("sync/%s/%s/%d", c.table, step.Hash, version)
+	if err := insertRows(ctx, w, c.table, c.columns, token, block, func(T) uint64 { return version }, c.deleted); err != nil {
 		return err
 	}
-	w.log.Info("filled a table from the project", "table", table, "rows", len(rows), "gone", len(block)-len(rows))
+	w.log.Info("filled a table from the project", "table", c.table, "rows", len(c.rows), "gone", len(block)-len(c.rows))
 	return w.record(ctx, step)
 }
 
@@ -108,7 +140,6 @@ func regionRows(regions *schemas.Regions) []regionRow {
 	}
 	all := regions.All()
 	rows := make([]regionRow, 0, len(all))
-	seen := map[string]bool{}
 	for _, r := range all {
 		row := regionRow{Code: r.Code, ValidFrom: cmp.Or(r.From, unknownFrom), ValidTo: r.To, Name: r.Name, ShortName: r.Short,
 			Level: r.Level, Parent: r.Parent, Extent: int64(r.Extent), Divided: len(r.Successors) > 0 && !r.To.IsZero()}
@@ -134,10 +165,7 @@ func regionRows(regions *schemas.Regions) []regionRow {
 			}
 			at = upper
 		}
-		if !seen[row.key()] {
-			seen[row.key()] = true
-			rows = append(rows, row)
-		}
+		rows = append(rows, row)
 	}
 	slices.SortFunc(rows, func(a, b regionRow) int { return cmp.Or(cmp.Compare(a.Code, b.Code), a.ValidFrom.Compare(b.ValidFrom)) })
 	return rows

@@ -27,8 +27,8 @@ AS
 WITH
     reports AS
     (
-        SELECT indicator, grain, period, feed, region, value, source
-        FROM observation_placed
+        SELECT indicator, toString(grain) AS grain, period, toString(feed) AS feed, toString(region) AS region, value, toString(source) AS source
+        FROM observation_current
         WHERE member = '' AND subject = ''
     ),
     -- Each figure belongs to the nearest region above it that reports by the same feed; parts begin with their own region.
@@ -36,37 +36,37 @@ WITH
     (
         SELECT
             indicator, grain, period, feed, value, numerator, denominator,
-            if(member = '' AND subject = '', arraySlice(path, 2), path) AS uppers,
+            arrayMap(x -> x.1, if(member = '' AND subject = '', arraySlice(steps, 2), steps)) AS uppers,
             multiIf(
-                length(uppers) > 0 AND (indicator, grain, period, feed, uppers[1].1) IN (SELECT indicator, grain, period, feed, region FROM reports), uppers[1].1,
-                length(uppers) > 1 AND (indicator, grain, period, feed, uppers[2].1) IN (SELECT indicator, grain, period, feed, region FROM reports), uppers[2].1,
-                length(uppers) > 2 AND (indicator, grain, period, feed, uppers[3].1) IN (SELECT indicator, grain, period, feed, region FROM reports), uppers[3].1,
-                length(uppers) > 3 AND (indicator, grain, period, feed, uppers[4].1) IN (SELECT indicator, grain, period, feed, region FROM reports), uppers[4].1,
+                length(uppers) > 0 AND sipHash128(indicator, grain, period, feed, uppers[1]) IN (SELECT sipHash128(indicator, grain, period, feed, region) FROM reports), uppers[1],
+                length(uppers) > 1 AND sipHash128(indicator, grain, period, feed, uppers[2]) IN (SELECT sipHash128(indicator, grain, period, feed, region) FROM reports), uppers[2],
+                length(uppers) > 2 AND sipHash128(indicator, grain, period, feed, uppers[3]) IN (SELECT sipHash128(indicator, grain, period, feed, region) FROM reports), uppers[3],
+                length(uppers) > 3 AND sipHash128(indicator, grain, period, feed, uppers[4]) IN (SELECT sipHash128(indicator, grain, period, feed, region) FROM reports), uppers[4],
                 '') AS region
         FROM observation_placed
         -- A member's own figure stands aside when its subjects are reported.
-        WHERE NOT (member != '' AND subject = '' AND (indicator, grain, period, feed, region, member) IN
-            (SELECT indicator, grain, period, feed, region, member FROM observation_placed WHERE member != '' AND subject != ''))
+        WHERE NOT (member != '' AND subject = '' AND sipHash128(indicator, grain, period, feed, region, member) IN
+            (SELECT sipHash128(indicator, toString(grain), period, toString(feed), toString(region), member) FROM observation_current WHERE member != '' AND subject != ''))
     ),
     direct AS
     (
         SELECT
-            indicator, grain, period, feed, region,
-            ifNull(any(toString(i.aggregation)), '') AS how,
+            b.indicator AS indicator, b.grain AS grain, b.period AS period, b.feed AS feed, b.region AS region,
+            ifNull(toString(any(i.aggregation)), '') AS how,
             multiIf(
-                how = 'ratio', if(countIf(numerator IS NULL OR denominator IS NULL) = 0, sum(numerator) / nullIf(sum(denominator), 0), NULL),
-                how = 'mean', sum(value * ifNull(denominator, 1)) / nullIf(sum(ifNull(denominator, 1)), 0),
-                how = 'max', max(value),
+                how = 'ratio', if(countIf(b.numerator IS NULL OR b.denominator IS NULL) = 0, sum(b.numerator) / nullIf(sum(b.denominator), 0), NULL),
+                how = 'mean', sum(b.value * ifNull(b.denominator, 1)) / nullIf(sum(ifNull(b.denominator, 1)), 0),
+                how = 'max', max(b.value),
                 how IN ('distinct', 'last'), NULL,
-                sum(value)) AS value
-        FROM directly
-        LEFT JOIN (SELECT code, aggregation FROM indicator FINAL WHERE _deleted = 0) AS i ON i.code = directly.indicator
-        WHERE region != ''
+                sum(b.value)) AS value
+        FROM directly AS b
+        LEFT JOIN (SELECT code, aggregation FROM indicator FINAL WHERE _deleted = 0) AS i ON i.code = b.indicator
+        WHERE b.region != ''
         GROUP BY indicator, grain, period, feed, region
     )
 SELECT
     r.indicator AS indicator, u.title AS title, u.unit AS unit, r.region AS region, u.region_name AS region_name, u.level AS level,
-    toString(r.grain) AS grain, r.period AS period, toString(r.feed) AS feed, toString(r.source) AS source,
+    r.grain AS grain, r.period AS period, r.feed AS feed, r.source AS source,
     r.value AS reported,
     u.value AS rolled_up,
     reported - rolled_up AS difference,
@@ -76,6 +76,6 @@ SELECT
     reported - direct_below AS direct_difference,
     u.figures AS figures, u.children_reporting AS children_reporting, u.children AS children
 FROM reports AS r
-INNER JOIN (SELECT * FROM indicator_rollup WHERE from_below = 1) AS u ON u.indicator = r.indicator AND u.grain = toString(r.grain) AND u.period = r.period AND u.region = r.region
+INNER JOIN (SELECT * FROM indicator_rollup WHERE from_below = 1) AS u ON u.indicator = r.indicator AND u.grain = r.grain AND u.period = r.period AND u.region = r.region
 LEFT JOIN (SELECT *, 1 AS known FROM direct) AS d ON d.indicator = r.indicator AND d.grain = r.grain AND d.period = r.period AND d.feed = r.feed AND d.region = r.region
 COMMENT '指标核对 / Indicator reconciliation: what a region reported against what lies below it adds up to'

@@ -35,7 +35,7 @@ CREATE OR REPLACE VIEW indicator_rollup
     feeds Array(String) COMMENT '采集方式 / Feeds that the figures came by',
     known_at DateTime64(6, 'UTC') COMMENT '获知时间 / When the newest of the figures was read',
     year Int64 COMMENT '年度 / Year of the period',
-    year_to_date Nullable(Float64) COMMENT '本年累计 / Figure of the year up to the period',
+    year_to_date Nullable(Float64) COMMENT '本年累计 / Figure of the year up to the period, where there is a target for it',
     target Nullable(Float64) COMMENT '年度目标 / Target of the year',
     due Nullable(Date32) COMMENT '完成时限 / Day by which the target is due',
     completion_rate Nullable(Float64) COMMENT '完成率 / year_to_date by target; above 1 is real',
@@ -47,182 +47,193 @@ CREATE OR REPLACE VIEW indicator_rollup
 )
 AS
 WITH
-    -- Figures that do not count, because something below them does: by region, and by member for its subjects.
+    -- Figures that do not count because something below them does: by region, and by member for its subjects. Keys are
+    -- 128-bit hashes: sets of them are several times faster than sets of tuples of text.
     covered AS
     (
-        SELECT DISTINCT indicator, grain, period, upper.1 AS region, upper.2 AS member
+        SELECT sipHash128(indicator, grain, period, upper.1, upper.2) AS figure
         FROM
         (
             SELECT
                 indicator, grain, period,
                 arrayJoin(multiIf(
-                    member = '' AND subject = '', arrayMap(x -> (x.1, ''), arraySlice(path, 2)),
-                    member != '' AND subject != '', arrayPushFront(arrayMap(x -> (x.1, ''), path), (region, member)),
-                    arrayMap(x -> (x.1, ''), path))) AS upper
+                    member = '' AND subject = '', arrayMap(x -> (x.1, ''), arraySlice(steps, 2)),
+                    member != '' AND subject != '', arrayPushFront(arrayMap(x -> (x.1, ''), steps), (region, member)),
+                    arrayMap(x -> (x.1, ''), steps))) AS upper
             FROM observation_placed
         )
     ),
-    -- The feed that counts for each figure of a region, of a member, of their subjects together.
-    nearest AS
+    -- Figures that came by a feed nearer to the source as well: of a region, of a member, of their subjects together.
+    outdone AS
     (
-        SELECT indicator, grain, period, region, member, subject = '' AS whole,
-            max(transform(toString(feed), ['manual', 'direct', 'source'], [1, 2, 3], 0)) AS rank
-        FROM observation_placed
-        GROUP BY indicator, grain, period, region, member, whole
+        SELECT sipHash128(figure, arrayJoin(arrayFilter(x -> x < best, [0, 1, 2]))) AS figure_and_rank
+        FROM
+        (
+            SELECT figure, max(rank) AS best
+            FROM
+            (
+                SELECT
+                    sipHash128(indicator, toString(grain), period, toString(region), member, subject = '') AS figure,
+                    toUInt8(transform(toString(feed), ['manual', 'direct', 'source'], [1, 2, 3], 0)) AS rank
+                FROM observation_current
+            )
+            GROUP BY figure
+            HAVING min(rank) < max(rank)
+        )
     ),
     counted AS
     (
         SELECT
-            o.indicator AS indicator, o.grain AS grain, o.period AS period, o.last_day AS last_day, toString(o.feed) AS feed,
-            o.region AS region, o.subject AS subject, o.value AS value, o.numerator AS numerator, o.denominator AS denominator,
-            o.known_at AS known_at, o.path AS path,
+            o.indicator AS indicator, o.grain AS grain, o.period AS period, o.last_day AS last_day, o.region AS region, o.subject AS subject,
+            o.value AS value, o.numerator AS numerator, o.denominator AS denominator, o.known_at AS known_at, o.steps AS steps,
             ifNull(toString(i.aggregation), '') AS how,
+            toUInt8(transform(o.feed, ['manual', 'direct', 'source'], [1, 2, 3], 0)) AS rank,
             o.member = '' AND o.subject = '' AS own,
-            o.subject != '' OR (o.indicator, o.grain, o.period, o.region, o.member) NOT IN (SELECT indicator, grain, period, region, member FROM covered) AS counts
+            o.subject != '' OR sipHash128(o.indicator, o.grain, o.period, o.region, o.member) NOT IN (SELECT figure FROM covered) AS counts
         FROM observation_placed AS o
         LEFT JOIN (SELECT code, aggregation FROM indicator FINAL WHERE _deleted = 0) AS i ON i.code = o.indicator
-        WHERE (o.indicator, o.grain, o.period, o.region, o.member, o.subject = '', transform(toString(o.feed), ['manual', 'direct', 'source'], [1, 2, 3], 0))
-            IN (SELECT indicator, grain, period, region, member, whole, rank FROM nearest)
+        WHERE sipHash128(sipHash128(o.indicator, o.grain, o.period, o.region, o.member, o.subject = ''), rank) NOT IN (SELECT figure_and_rank FROM outdone)
     ),
     -- Each figure goes to its region and all above it; one that does not count stays with its region, as what was reported.
     spread AS
     (
         SELECT
-            indicator, grain, period, last_day, feed, region, subject, value, numerator, denominator, known_at, how, own, counts,
-            arrayJoin(if(counts, arrayEnumerate(path), [1])) AS step,
-            path[step].1 AS at, path[step].2 AS at_level, path[step].3 AS at_name,
-            if(step < length(path), path[step + 1].1, '') AS above,
-            if(step > 1, path[step - 1].1, '') AS below,
-            arrayFirst(x -> x.2 = 'city', path).1 AS city,
-            arrayFirst(x -> x.2 = 'province', path).1 AS province,
-            -- Above the cities a mean is one of cities; see the head.
-            multiIf(
-                how != 'mean' OR at_level NOT IN ('province', 'nation'), '',
-                city != '', city,
-                province IN ('110000', '120000', '310000', '500000'), province,
-                region) AS part
+            indicator, grain, period, last_day, rank, region, subject, value, numerator, denominator, known_at, how, own, counts,
+            arrayJoin(if(counts, steps, arraySlice(steps, 1, 1))) AS step
         FROM counted
-    ),
-    parts AS
-    (
-        SELECT
-            indicator, grain, period, at, part,
-            any(last_day) AS last_day, any(at_level) AS level, any(at_name) AS name, any(above) AS parent, any(how) AS how,
-            countIf(counts) AS n,
-            sumIf(value, counts) AS total,
-            maxIf(value, counts) AS largest,
-            argMaxIf(value, known_at, counts) AS latest,
-            max(known_at) AS latest_at,
-            sumIf(value * ifNull(denominator, 1), counts AND how = 'mean') AS weighted,
-            sumIf(ifNull(denominator, 1), counts AND how = 'mean') AS weight,
-            sumIf(ifNull(numerator, 0), counts) AS numerators,
-            sumIf(ifNull(denominator, 0), counts) AS denominators,
-            countIf(counts AND (numerator IS NULL OR denominator IS NULL)) AS without_parts,
-            groupUniqArrayIf(subject, counts AND how = 'distinct' AND subject != '') AS subjects,
-            groupUniqArrayIf(below, below != '') AS belows,
-            groupUniqArrayIf(feed, counts) AS feeds,
-            countIf(own AND counts AND region = at) AS own_counts,
-            maxIf(value, own AND region = at) AS own_value,
-            countIf(own AND region = at) AS own_reports
-        FROM spread
-        GROUP BY indicator, grain, period, at, part
     ),
     rolled AS
     (
         SELECT
-            indicator, grain, period, at AS region,
-            any(p.last_day) AS last_day, any(p.level) AS level, any(p.name) AS name, any(p.parent) AS parent, any(p.how) AS how,
-            sum(p.n) AS figures,
-            sum(p.without_parts) AS missing_parts,
+            s.indicator AS indicator, s.grain AS grain, s.period AS period, s.step.1 AS region,
+            any(s.last_day) AS last_day, any(s.how) AS kind,
+            countIf(s.counts) AS figures,
+            sumIf(s.value, s.counts) AS total,
+            countIf(s.counts AND (s.numerator IS NULL OR s.denominator IS NULL)) AS without_parts,
+            sumIf(ifNull(s.numerator, 0), s.counts) AS numerators,
+            sumIf(ifNull(s.denominator, 0), s.counts) AS denominators,
+            -- Means above the cities are means of cities: a sum and a weight for each.
+            sumMapIf([s.step.3], [s.value * ifNull(s.denominator, 1)], s.counts AND s.how = 'mean') AS sums,
+            sumMapIf([s.step.3], [ifNull(s.denominator, 1)], s.counts AND s.how = 'mean') AS weights,
+            uniqExactIf(sipHash64(s.subject), s.counts AND s.how = 'distinct' AND s.subject != '') AS subjects,
             multiIf(
-                how = 'ratio', multiIf(missing_parts = 0 AND sum(p.denominators) != 0, sum(p.numerators) / sum(p.denominators), figures = 1, sum(p.total), NULL),
-                how = 'mean', avgIf(p.weighted / p.weight, p.n > 0 AND p.weight != 0),
-                how = 'max', maxIf(p.largest, p.n > 0),
-                how = 'distinct', multiIf(notEmpty(groupUniqArrayArray(p.subjects)), toFloat64(length(groupUniqArrayArray(p.subjects))), figures = 1, sum(p.total), NULL),
-                how = 'last', argMaxIf(p.latest, p.latest_at, p.n > 0),
-                sum(p.total)) AS value,
-            if(missing_parts = 0, sum(p.numerators), NULL) AS numerator,
-            if(missing_parts = 0, sum(p.denominators), NULL) AS denominator,
-            sum(p.own_counts) = 0 AS from_below,
-            if(sum(p.own_reports) > 0, maxIf(p.own_value, p.own_reports > 0), NULL) AS reported,
-            length(groupUniqArrayArray(p.belows)) AS children_reporting,
-            arraySort(groupUniqArrayArray(p.feeds)) AS feeds,
-            max(p.latest_at) AS known_at
-        FROM parts AS p
-        GROUP BY indicator, grain, period, at
+                kind = 'ratio', multiIf(without_parts = 0 AND denominators != 0, numerators / denominators, figures = 1, total, NULL),
+                kind = 'mean', arrayAvg(arrayMap((x, y) -> x / y, sums.2, weights.2)),
+                kind = 'max', maxIf(s.value, s.counts),
+                kind = 'distinct', multiIf(subjects > 0, toFloat64(subjects), figures = 1, total, NULL),
+                kind = 'last', argMaxIf(s.value, s.known_at, s.counts),
+                total) AS value,
+            if(without_parts = 0, toNullable(numerators), NULL) AS numerator,
+            if(without_parts = 0, toNullable(denominators), NULL) AS denominator,
+            countIf(s.own AND s.counts AND s.region = s.step.1) = 0 AS from_below,
+            if(countIf(s.own AND s.region = s.step.1) > 0, toNullable(maxIf(s.value, s.own AND s.region = s.step.1)), NULL) AS reported,
+            uniqExactIf(toUInt32OrZero(s.step.2), s.step.2 != '') AS children_reporting,
+            groupBitOr(if(s.counts, bitShiftLeft(1, s.rank), 0)) AS ranks,
+            max(s.known_at) AS known_at,
+            toDate32(max(s.known_at), 'Asia/Shanghai') AS known_on,
+            if(known_on >= last_day OR known_on < toDate32(period), last_day, known_on) AS as_of,
+            toInt64(toYear(period)) AS year
+        FROM spread AS s
+        GROUP BY indicator, grain, period, region
         HAVING figures > 0
     ),
+    -- When regions directly below each began and ended, as days since 1970. A code counts once, however often it changed.
     kids AS
     (
-        SELECT ifNull(toString(parent), '') AS parent,
-            groupArray((toString(code), valid_from, ifNull(valid_to, toDate32('2299-12-31')))) AS list
-        FROM region FINAL
-        WHERE _deleted = 0
+        SELECT parent, groupArray(began) AS begins, groupArray(ended) AS ends
+        FROM
+        (
+            SELECT ifNull(toString(parent), '') AS parent, code, min(toInt32(valid_from)) AS began, max(toInt32(ifNull(valid_to, toDate32('2299-12-31')))) AS ended
+            FROM region FINAL
+            WHERE _deleted = 0
+            GROUP BY parent, code
+        )
         GROUP BY parent
     ),
-    measured AS
+    targets AS
     (
         SELECT
-            r.indicator AS indicator, r.grain AS grain, r.period AS period, r.region AS region, r.last_day AS last_day, r.level AS level,
-            r.name AS name, r.parent AS parent, r.how AS how, r.figures AS figures, r.value AS value, r.numerator AS numerator,
-            r.denominator AS denominator, r.from_below AS from_below, r.reported AS reported,
-            r.children_reporting AS children_reporting, r.feeds AS feeds, r.known_at AS known_at,
-            ifNull(i.title_zh, '') AS title, ifNull(i.unit, '') AS unit, ifNull(toString(i.direction), 'up') AS direction,
-            length(arrayDistinct(arrayMap(k -> k.1, arrayFilter(k -> k.2 <= r.last_day AND k.3 > toDate32(r.period), k.list)))) AS children,
-            toInt64(toYear(r.period)) AS year,
-            multiIf(
-                toDate32(r.known_at, 'Asia/Shanghai') >= r.last_day OR toDate32(r.known_at, 'Asia/Shanghai') < toDate32(r.period), r.last_day,
-                toDate32(r.known_at, 'Asia/Shanghai')) AS as_of,
-            multiIf(
-                ifNull(toString(i.time_aggregation), 'last') = 'sum', sum(r.value) OVER so_far,
-                toString(i.time_aggregation) = 'mean', avg(r.value) OVER so_far,
-                toString(i.time_aggregation) = 'max', max(r.value) OVER so_far,
-                toString(i.time_aggregation) = 'ratio', ifNull(sum(r.numerator) OVER so_far / nullIf(sum(r.denominator) OVER so_far, 0), r.value),
-                r.value) AS year_to_date
-        FROM rolled AS r
-        LEFT JOIN (SELECT code, title_zh, unit, direction, time_aggregation FROM indicator FINAL WHERE _deleted = 0) AS i ON i.code = r.indicator
-        LEFT JOIN kids AS k ON k.parent = r.region
-        WINDOW so_far AS (PARTITION BY r.indicator, r.region, r.grain, toYear(r.period) ORDER BY r.period ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW)
+            c.indicator AS indicator, toString(c.region) AS region, c.year AS year, c.due AS due, c.value AS value, ifNull(c.plan, '') != '' AS has_plan,
+            toInt32(makeDate32(c.year, 1, 1)) - 1 AS start,
+            toInt32(c.due) - start AS days,
+            -- Points of the plan as (days since the year began, value), with the beginning and the due day.
+            arrayConcat(
+                [(toInt32(0), toFloat64(0))],
+                arraySort(x -> x.1, arrayFilter(x -> x.1 > 0 AND x.1 < days, arrayMap(
+                    x -> (toInt32(toInt32(makeDate32(c.year, toUInt8OrZero(substring(x.1, 1, 2)), toUInt8OrZero(substring(x.1, 4, 2)))) - start), x.2),
+                    JSONExtract(ifNull(c.plan, ''), 'Array(Tuple(String, Float64))')))),
+                [(toInt32(days), c.value)]) AS curve
+        FROM target_current AS c
     ),
-    planned AS
+    -- How the year went so far, only where there is a target to hold it against.
+    so_far AS
     (
         SELECT
-            m.*,
-            t.has_target AS has_target,
-            if(has_target, toNullable(t.value), NULL) AS target,
-            if(has_target, toNullable(t.due), NULL) AS due,
-            makeDate32(m.year, 1, 1) - 1 AS start,
-            toInt64(t.due - start) AS days,
-            least(greatest(toInt64(m.as_of - start), 0), days) AS day,
-            if(has_target AND days > 0, day / days, NULL) AS elapsed_share,
-            -- Points of the plan as (days since the year began, value), with the beginning and the due day where they lack.
-            arraySort(x -> x.1, arrayFilter(x -> x.1 > 0 AND x.1 < days, arrayMap(
-                p -> (toInt64(makeDate32(m.year, toUInt8OrZero(substring(p.1, 1, 2)), toUInt8OrZero(substring(p.1, 4, 2))) - start), p.2),
-                JSONExtract(ifNull(t.plan, ''), 'Array(Tuple(String, Float64))')))) AS points,
-            arrayPushBack(arrayPushFront(points, (toInt64(0), toFloat64(0))), (days, ifNull(target, 0))) AS curve,
-            arrayLastIndex(x -> x.1 <= day, curve) AS leg,
+            r.indicator AS indicator, r.grain AS grain, r.period AS period, r.region AS region, r.as_of AS as_of, r.year AS year, r.kind AS kind,
+            t.value AS target, t.due AS due, t.start AS start, t.days AS days, t.has_plan AS has_plan, t.curve AS curve,
             multiIf(
-                NOT has_target, NULL,
-                ifNull(t.plan, '') = '' AND m.how != 'sum', target,
-                leg >= length(curve) OR leg = 0, target,
-                curve[leg].2 + (curve[leg + 1].2 - curve[leg].2) * (day - curve[leg].1) / greatest(curve[leg + 1].1 - curve[leg].1, 1)) AS plan_value,
-            minIf(m.as_of, m.year_to_date >= t.value) OVER (PARTITION BY m.indicator, m.region, m.grain, m.year ORDER BY m.period ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS reached_on,
-            0.05 AS tolerance
-        FROM measured AS m
-        LEFT JOIN (SELECT indicator, toString(region) AS region, year, due, value, plan, 1 AS has_target FROM target_current) AS t
-            ON t.indicator = m.indicator AND t.region = m.region AND t.year = m.year
+                i.time_aggregation = 'sum', sum(r.value) OVER w,
+                i.time_aggregation = 'mean', avg(r.value) OVER w,
+                i.time_aggregation = 'max', max(r.value) OVER w,
+                i.time_aggregation = 'ratio', ifNull(sum(r.numerator) OVER w / nullIf(sum(r.denominator) OVER w, 0), r.value),
+                r.value) AS year_to_date
+        FROM (SELECT * FROM rolled WHERE indicator IN (SELECT indicator FROM target_current)) AS r
+        INNER JOIN targets AS t ON t.indicator = r.indicator AND t.region = r.region AND t.year = r.year
+        LEFT JOIN (SELECT code, toString(time_aggregation) AS time_aggregation FROM indicator FINAL WHERE _deleted = 0) AS i ON i.code = r.indicator
+        WINDOW w AS (PARTITION BY r.indicator, r.region, r.grain, r.year ORDER BY r.period ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW)
+    ),
+    progress AS
+    (
+        SELECT
+            f.indicator AS indicator, f.grain AS grain, f.period AS period, f.region AS region, f.target AS target, f.due AS due,
+            f.year_to_date AS year_to_date,
+            minIf(f.as_of, f.year_to_date >= f.target) OVER w AS reached_on,
+            least(greatest(toInt32(f.as_of) - f.start, 0), f.days) AS day,
+            if(f.days > 0, day / f.days, NULL) AS elapsed_share,
+            -- The last point of the plan on or before the day.
+            arrayLastIndex(x -> x.1 <= day, f.curve) AS leg,
+            multiIf(
+                NOT f.has_plan AND f.kind != 'sum', f.target,
+                leg >= length(f.curve), f.target,
+                f.curve[leg].2 + (f.curve[leg + 1].2 - f.curve[leg].2) * (day - f.curve[leg].1) / greatest(f.curve[leg + 1].1 - f.curve[leg].1, 1)) AS plan_value,
+            1 AS has_target
+        FROM so_far AS f
+        WINDOW w AS (PARTITION BY f.indicator, f.region, f.grain, f.year ORDER BY f.period ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW)
+    ),
+    placed AS
+    (
+        SELECT
+            r.indicator AS indicator, r.grain AS grain, r.period AS period, r.region AS region, r.as_of AS as_of, r.value AS value,
+            r.numerator AS numerator, r.denominator AS denominator, r.from_below AS from_below, r.reported AS reported, r.figures AS figures,
+            r.children_reporting AS children_reporting, r.ranks AS ranks, r.known_at AS known_at, r.year AS year,
+            ifNull(l.name, '') AS region_name, ifNull(l.level, '') AS level, ifNull(l.parent, '') AS parent,
+            arrayCount(x -> x <= toInt32(r.last_day), k.begins) - arrayCount(x -> x <= toInt32(toDate32(r.period)), k.ends) AS children
+        FROM rolled AS r
+        ASOF LEFT JOIN (SELECT toString(code) AS code, since, name, toString(level) AS level, toString(parent) AS parent FROM region_path FINAL WHERE _deleted = 0) AS l ON l.code = r.region AND r.last_day >= l.since
+        LEFT JOIN kids AS k ON k.parent = r.region
     )
 SELECT
-    indicator, title, unit, region, name AS region_name, level, parent, grain, period, as_of, value, numerator, denominator, from_below, reported,
-    figures, children_reporting, children, feeds, known_at, year, year_to_date, target, due,
+    r.indicator AS indicator, ifNull(i.title_zh, '') AS title, ifNull(i.unit, '') AS unit,
+    r.region AS region, r.region_name AS region_name, r.level AS level, r.parent AS parent, r.grain AS grain, r.period AS period, r.as_of AS as_of,
+    r.value AS value, r.numerator AS numerator, r.denominator AS denominator, r.from_below AS from_below, r.reported AS reported,
+    r.figures AS figures, r.children_reporting AS children_reporting, r.children AS children,
+    arrayMap(x -> ['', 'manual', 'direct', 'source'][x + 1], arrayFilter(x -> bitTest(r.ranks, x), [0, 1, 2, 3])) AS feeds,
+    r.known_at AS known_at, r.year AS year,
+    if(g.has_target = 1, toNullable(g.year_to_date), NULL) AS year_to_date,
+    if(g.has_target = 1, toNullable(g.target), NULL) AS target,
+    if(g.has_target = 1, toNullable(g.due), NULL) AS due,
     if(target != 0, year_to_date / target, NULL) AS completion_rate,
-    elapsed_share, plan_value, tolerance,
+    if(g.has_target = 1, g.elapsed_share, NULL) AS elapsed_share,
+    if(g.has_target = 1, toNullable(g.plan_value), NULL) AS plan_value,
+    0.05 AS tolerance,
     multiIf(
         isNull(target) OR isNull(year_to_date), '',
-        direction = 'down', if(year_to_date <= plan_value + tolerance * abs(target), 'on schedule', 'behind'),
-        year_to_date >= target AND reached_on < due, 'ahead',
+        i.direction = 'down', if(year_to_date <= plan_value + tolerance * abs(target), 'on schedule', 'behind'),
+        year_to_date >= target AND g.reached_on < due, 'ahead',
         year_to_date >= plan_value - tolerance * abs(target), 'on schedule',
         'behind') AS status,
     transform(status, ['ahead', 'on schedule', 'behind'], ['提前完成', '序时推进', '滞后'], '') AS status_zh
-FROM planned
+FROM placed AS r
+LEFT JOIN progress AS g ON g.indicator = r.indicator AND g.grain = r.grain AND g.period = r.period AND g.region = r.region
+LEFT JOIN (SELECT code, title_zh, unit, toString(direction) AS direction FROM indicator FINAL WHERE _deleted = 0) AS i ON i.code = r.indicator
 COMMENT '指标汇总 / Indicator rollup: each indicator by region and period from the lowest level that reports it, against its target'

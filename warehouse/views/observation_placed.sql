@@ -8,16 +8,17 @@ CREATE OR REPLACE VIEW observation_placed
     region_level String COMMENT '区划层级 / Level of the region at the time',
     member String COMMENT '非区划成员 / Part of the region that is itself no region',
     subject String COMMENT '对象 / What within the region the value is about',
-    grain LowCardinality(String) COMMENT '时间粒度 / Length of the period',
+    grain String COMMENT '时间粒度 / Length of the period',
     period DateTime64(3, 'Asia/Shanghai') COMMENT '期间起始 / Start of the period',
     last_day Date32 COMMENT '期间末日 / Last day of the period',
-    feed LowCardinality(String) COMMENT '采集方式 / How the value came in: manual, direct or source',
+    feed String COMMENT '采集方式 / How the value came in: manual, direct or source',
     value Float64 COMMENT '数值 / Value',
     numerator Nullable(Float64) COMMENT '分子 / Of a ratio, what it counts',
     denominator Nullable(Float64) COMMENT '分母 / Of a ratio, what it is a part of; of a mean, how many values it stands for',
     known_at DateTime64(6, 'UTC') COMMENT '获知时间 / When the value was read from its source',
-    source LowCardinality(String) COMMENT '来源 / Source',
-    path Array(Tuple(code String, level String, name String)) COMMENT '上级路径 / The region and those above it, from the bottom: code, level, name'
+    source String COMMENT '来源 / Source',
+    path Array(Tuple(code String, level String, name String)) COMMENT '上级路径 / The region and those above it, from the bottom: code, level, name',
+    steps Array(Tuple(code String, below String, unit String)) COMMENT '汇总路径 / See region_path'
 )
 AS
 SELECT
@@ -27,16 +28,17 @@ SELECT
     ifNull(p.level, '') AS region_level,
     o.member AS member,
     o.subject AS subject,
-    o.grain AS grain,
+    toString(o.grain) AS grain,
     o.period AS period,
     o.last_day AS last_day,
-    o.feed AS feed,
+    toString(o.feed) AS feed,
     o.value AS value,
     o.numerator AS numerator,
     o.denominator AS denominator,
     o.known_at AS known_at,
-    o.source AS source,
-    if(empty(p.path), [(o.code, '', '')], p.path) AS path
+    toString(o.source) AS source,
+    if(empty(p.path), [(o.code, '', '')], p.path) AS path,
+    if(empty(p.steps), [(o.code, '', '')], p.steps) AS steps
 FROM
 (
     SELECT
@@ -53,5 +55,5 @@ FROM
             first_day) AS last_day
     FROM observation_current
 ) AS o
-ASOF LEFT JOIN region_path AS p ON p.code = o.code AND o.last_day >= p.since
+ASOF LEFT JOIN (SELECT toString(code) AS code, since, name, toString(level) AS level, path, steps FROM region_path FINAL WHERE _deleted = 0) AS p ON p.code = o.code AND o.last_day >= p.since
 COMMENT '带区划的观测值 / Placed observations: current values with their region''s place in the tree as it was then'
