@@ -110,3 +110,77 @@ func BenchmarkApply(b *testing.B) {
 	filter := benchMapping + "filter: [{ name: other, when: 'col[\"grain\"] == \"day\"' }]\n"
 	b.Run("text with a filter", func(b *testing.B) { benchApply(b, filter, benchRecord(false)) })
 }
+
+// BenchmarkField measures one field's way from the source column to the standard one.
+func BenchmarkField(b *testing.B) {
+	mem := memory.NewGoAllocator()
+	texts := func(make func(i int) string) arrow.Array {
+		t := array.NewStringBuilder(mem)
+		defer t.Release()
+		for i := range benchRows {
+			t.Append(make(i))
+		}
+		return t.NewArray()
+	}
+	floats := array.NewFloat64Builder(mem)
+	defer floats.Release()
+	stamps := array.NewTimestampBuilder(mem, &arrow.TimestampType{Unit: arrow.Microsecond, TimeZone: "UTC"})
+	defer stamps.Release()
+	for i := range benchRows {
+		floats.Append(float64(i%5000) / 10)
+		stamps.Append(arrow.Timestamp(1609430400000000 + int64(i)*60_000_000))
+	}
+	plainFloats := floats.NewArray()
+	numbers := texts(func(i int) string { return string(appendFloat(nil, float64(i%5000)/10, 64)) })
+	days := texts(func(i int) string { return string(appendDate(nil, int32(18000+i%400))) })
+	cases := []struct {
+		name, field, spec string
+		column            arrow.Array
+	}{
+		{"number from float64", "fraction", "{ from: c }", plainFloats},
+		{"number from float64 in another unit", "area", "{ from: c, unit: 公顷 }", plainFloats},
+		{"number from text", "fraction", "{ from: c }", numbers},
+		{"number from text with separators and 万", "fraction", "{ from: c, parse: number }", texts(func(i int) string { return fmt.Sprintf("%d,%03d.5万", 1+i%9, i%1000) })},
+		{"number by an expression", "fraction", `{ expr: 'number(col["c"])' }`, numbers},
+		{"number by an expression with arithmetic", "fraction", `{ expr: 'number(col["c"]) * 10000' }`, numbers},
+		{"number by the steps for the same", "fraction", "{ from: c, scale: 10000 }", numbers},
+		{"decimal from text", "amount", "{ from: c }", numbers},
+		{"whole number from text", "whole", "{ from: c }", texts(func(i int) string { return fmt.Sprint(i) })},
+		{"date from ISO text", "day", "{ from: c }", days},
+		{"date from Chinese text", "day", "{ from: c, parse: date }", texts(func(i int) string {
+			y, m, d := civil(int32(18000 + i%400))
+			return fmt.Sprintf("%d年%d月%d日", y, m, d)
+		})},
+		{"date by an expression", "day", `{ expr: 'date(col["c"])' }`, days},
+		{"timestamp from ISO text", "moment", "{ from: c }", texts(func(i int) string { return string(appendDate(nil, int32(18000+i%400))) + "T08:30:00" })},
+		{"timestamp from microseconds in UTC", "moment", "{ from: c }", stamps.NewArray()},
+		{"text as it is", "text", "{ from: c }", numbers},
+		{"text translated", "text", "{ from: c, codes: { '1': a, '2': b, '3': c } }", texts(func(i int) string { return fmt.Sprint(1 + i%3) })},
+		{"code from text", "grain", "{ from: c }", texts(func(i int) string { return []string{"day", "month", "年", "季"}[i%4] })},
+		{"code by an expression", "grain", `{ expr: 'col["c"] == "年" ? "year" : "month"' }`, texts(func(i int) string { return []string{"年", "月"}[i%2] })},
+		{"region from codes", "place", "{ from: c }", texts(func(i int) string { return benchRegions[i%len(benchRegions)] })},
+		{"region from names of two levels", "place", "{ region: { names: [c, c] } }", texts(func(i int) string { return []string{"上城区", "拱墅区", "缙云县"}[i%3] })},
+	}
+	for _, c := range cases {
+		b.Run(c.name, func(b *testing.B) {
+			shape := shapeOf(b, fmt.Sprintf("map: { schema: everything, fields: { id: { value: x }, %s: %s } }", c.field, c.spec))
+			shape.Set = everything(b)
+			m := mappingOf(b, mem, shape)
+			rec := array.NewRecord(arrow.NewSchema([]arrow.Field{{Name: "c", Type: c.column.DataType(), Nullable: true}}, nil), []arrow.Array{c.column}, benchRows)
+			p := m.fields[m.schema.FieldIndex(c.field)]
+			work := &batch{m: m, mem: mem, rec: rec, n: benchRows, s: newScratch(), vectors: make([]vector, len(m.fields))}
+			p.datedBy = -1
+			b.ReportAllocs()
+			b.ResetTimer()
+			cpu := cpuTime(b)
+			for range b.N {
+				work.s.begin()
+				p.evaluate(work).arr.Release()
+			}
+			if len(work.breaks) > 0 {
+				b.Fatal(work.breaks[0])
+			}
+			perRow(b, benchRows, cpuTime(b)-cpu)
+		})
+	}
+}

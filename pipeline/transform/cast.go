@@ -7,6 +7,7 @@ import (
 	"math"
 	"time"
 	"unicode/utf8"
+	"unsafe"
 
 	"github.com/apache/arrow/go/v17/arrow"
 	"github.com/apache/arrow/go/v17/arrow/array"
@@ -23,8 +24,7 @@ type fieldPlan struct {
 	source   sourcePlan
 	required bool // a null without a default breaks the rule required
 	secret   bool // values are not shown in messages
-	masked   string
-	maskName string // column that holds the masked values after Ingress
+	longID   bool // the field holds identifiers of 18 characters, which spreadsheets cut to 15 digits
 
 	nulls   words
 	textual bool // typed columns must be read as text too: there are steps that look at it
@@ -166,8 +166,11 @@ func (p *fieldPlan) translate(b *batch, i int, text []byte) (out []byte, ok bool
 	if m.null {
 		return nil, true
 	}
-	return []byte(m.value), true
+	return bytesOf(m.value), true
 }
+
+// bytesOf is a text's bytes without a copy; they must not be changed.
+func bytesOf(text string) []byte { return unsafe.Slice(unsafe.StringData(text), len(text)) }
 
 func (p *fieldPlan) translated(text []byte) meaning {
 	value := string(text)
@@ -260,6 +263,7 @@ func (p *fieldPlan) castFloat64(b *batch, arr arrow.Array) arrow.Array {
 		return out.finish(arrow.PrimitiveTypes.Float64)
 	}
 	t := cellsOf(arr)
+	simple := p.number.bare.isOne()
 	for i := range n {
 		text, present, settled := p.cell(b, &t, i)
 		switch {
@@ -268,6 +272,12 @@ func (p *fieldPlan) castFloat64(b *batch, arr arrow.Array) arrow.Array {
 		case !present:
 			missing(i)
 		default:
+			if simple {
+				if v, ok := shortFloat(text); ok {
+					out.values[i] = v
+					continue
+				}
+			}
 			p.putFloatText(b, out, i, text)
 		}
 	}
@@ -593,7 +603,8 @@ const implausible = "is outside the years 1900 to 2199"
 func (p *fieldPlan) castDate(b *batch, arr arrow.Array) arrow.Array {
 	n := arr.Len()
 	keepsNulls := arr.NullN() == 0 || p.fallback == nil && !p.required
-	typed := !p.textual && len(p.layouts) == 0 && p.purpose != purposeMonth && p.purpose != purposePeriod
+	iso := len(p.layouts) == 0 && p.purpose != purposeMonth && p.purpose != purposePeriod
+	typed := iso && !p.textual
 	if a, ok := arr.(*array.Date32); ok && typed && keepsNulls && daysPlausible(a) {
 		arr.Retain()
 		return arr
@@ -621,6 +632,12 @@ func (p *fieldPlan) castDate(b *batch, arr arrow.Array) arrow.Array {
 		if steady && len(last) > 0 && bytes.Equal(text, last) {
 			out.values[i] = lastDays
 			continue
+		}
+		if iso {
+			if days, _, ok := shortISO(text); ok && days >= firstDay && days <= lastDay {
+				out.values[i] = days
+				continue
+			}
 		}
 		m, ok := p.momentAt(b, i, text)
 		if !ok {
@@ -656,7 +673,8 @@ func (p *fieldPlan) castTimestamp(b *batch, arr arrow.Array) arrow.Array {
 	n := arr.Len()
 	target := p.field.Type.Arrow()
 	keepsNulls := arr.NullN() == 0 || p.fallback == nil && !p.required
-	typed := !p.textual && len(p.layouts) == 0 && p.purpose != purposeMonth && p.purpose != purposePeriod
+	iso := len(p.layouts) == 0 && p.purpose != purposeMonth && p.purpose != purposePeriod
+	typed := iso && !p.textual
 	fieldClock := b.s.clock(p.fieldTZ)
 	first, last := fieldClock.utc(int64(firstDay)*86400)*p.perTick, fieldClock.utc(int64(lastDay+1)*86400)*p.perTick
 	if a, ok := arr.(*array.Timestamp); ok && typed {
@@ -701,6 +719,15 @@ func (p *fieldPlan) castTimestamp(b *batch, arr arrow.Array) arrow.Array {
 		if steady && len(previous) > 0 && bytes.Equal(text, previous) {
 			out.values[i] = previousValue
 			continue
+		}
+		if iso {
+			if days, clockSeconds, ok := shortISO(text); ok {
+				if value := clock.utc(int64(days)*86400+int64(clockSeconds)) * p.perTick; value >= first && value < last {
+					out.values[i] = value
+					previous, previousValue = append(previous[:0], text...), value
+					continue
+				}
+			}
 		}
 		m, ok := p.momentAt(b, i, text)
 		if !ok {
@@ -802,7 +829,7 @@ func (p *fieldPlan) castString(b *batch, arr arrow.Array) arrow.Array {
 			b.absent(p, i)
 			continue
 		}
-		if rule, problem := stringFault(text); rule != "" {
+		if rule, problem := p.textFault(text); rule != "" {
 			b.failValue(p, i, rule, text, problem)
 			out.AppendNull()
 			continue
@@ -812,10 +839,11 @@ func (p *fieldPlan) castString(b *batch, arr arrow.Array) arrow.Array {
 	return out.NewArray()
 }
 
-// stringFault says what is wrong with a text as such.
-func stringFault(text []byte) (rule, problem string) {
-	if c := text[0]; (c-'0' <= 9 || c == '-' || c == '+') && isDamagedNumber(text) {
-		return "text.damaged", "is a long number that a spreadsheet cut to 15 digits; it cannot be recovered, ask for the column as text"
+// textFault says what is wrong with a text as such.
+func (p *fieldPlan) textFault(text []byte) (rule, problem string) {
+	const damaged = "is a long number that a spreadsheet cut to 15 digits; it cannot be recovered, ask for the column as text"
+	if c := text[0]; (c-'0' <= 9 || c == '-' || c == '+') && (isDamagedNumber(text) || p.longID && isCutNumber(text)) {
+		return "text.damaged", damaged
 	}
 	if !utf8.Valid(text) {
 		return "text.utf8", "is not valid UTF-8"
@@ -823,10 +851,23 @@ func stringFault(text []byte) (rule, problem string) {
 	return "", ""
 }
 
+// isCutNumber recognises an 18-digit identifier whose last three digits a spreadsheet made zero (DOMAIN §2.3).
+func isCutNumber(text []byte) bool {
+	if len(text) != 18 || string(text[15:]) != "000" {
+		return false
+	}
+	for _, c := range text {
+		if c-'0' > 9 {
+			return false
+		}
+	}
+	return true
+}
+
 // isClean reports whether all texts can be taken as they are.
 func (p *fieldPlan) isClean(a *array.String) bool {
 	blank := p.fallback != nil && p.fallback.text == "" // an empty text stands for itself
-	if a.NullN() > 0 && (p.fallback != nil || p.required) {
+	if p.longID || a.NullN() > 0 && (p.fallback != nil || p.required) {
 		return false
 	}
 	offsets, data := stringParts(a)

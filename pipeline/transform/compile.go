@@ -18,6 +18,7 @@ import (
 	"github.com/headwater-data/headwater/internal/fault"
 	"github.com/headwater-data/headwater/internal/secret"
 	"github.com/headwater-data/headwater/schemas"
+	"github.com/headwater-data/headwater/schemas/checkdigit"
 )
 
 // Fault is something wrong with a mapping.
@@ -313,6 +314,7 @@ func (c *compiler) plan(i int, f schemas.Field) *fieldPlan {
 			continue
 		}
 		p.rules = append(p.rules, rule)
+		p.longID = p.longID || r.Check == checkdigit.NameResidentID || r.Check == checkdigit.NameCreditCode
 	}
 	if f.Name == "indicator" && f.Type.Kind == schemas.KindString && c.schema.Name != "indicator" && len(c.shape.Indicators) > 0 {
 		p.rules = append(p.rules, indicatorRule(c.shape.Indicators))
@@ -728,6 +730,7 @@ func (c *compiler) units(path []any, p *fieldPlan, fs *FieldSpec, unitText strin
 		}
 	}
 	p.number.bare = f
+	p.number.prepare(target)
 }
 
 // region compiles how the region is found.
@@ -1019,7 +1022,6 @@ func (c *compiler) mask(path []any, p *fieldPlan, fs *FieldSpec) {
 	if name == "" {
 		name = "_masked_" + p.field.Name
 	}
-	p.maskName = name
 	for _, other := range c.m.masked {
 		if other.column == name {
 			c.fault(path, "fill one field with it", "column %q fills two personal fields, %s and %s", name, other.plan.field.Name, p.field.Name)

@@ -229,7 +229,7 @@ func expressionProblem(err error) string {
 type machine struct {
 	vm  vm.VM
 	env map[string]any
-	col map[string]string
+	col map[string]any
 }
 
 func (s *scratch) machine(e *expression) *machine {
@@ -267,7 +267,7 @@ func (b *batch) rowReader(e *expression) *rowReader {
 		r.names = append(r.names, variable(name))
 	}
 	if e.dynamic {
-		r.m.col = map[string]string{}
+		r.m.col = map[string]any{}
 		r.m.env["col"] = r.m.col
 	}
 	return r

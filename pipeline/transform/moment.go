@@ -149,6 +149,30 @@ func parseISO(b []byte) (m moment, ok bool) {
 	return m, m.parseClock(b[11:])
 }
 
+// shortISO reads 2021-03-05 and 2021-03-05T08:30:15 (or with a blank) as parseISO would, for the hot path: days since 1970 and
+// seconds of the day. ok is false for everything else.
+func shortISO(b []byte) (days, seconds int32, ok bool) {
+	if len(b) != 10 && len(b) != 19 || b[4] != '-' || b[7] != '-' {
+		return 0, 0, false
+	}
+	year, ok1 := digits4(b)
+	month, ok2 := digits2(b[5:])
+	day, ok3 := digits2(b[8:])
+	if !ok1 || !ok2 || !ok3 || month < 1 || month > 12 || day < 1 || day > 28 && day > daysIn(year, month) {
+		return 0, 0, false
+	}
+	if len(b) == 19 {
+		hour, ok1 := digits2(b[11:])
+		minute, ok2 := digits2(b[14:])
+		second, ok3 := digits2(b[17:])
+		if !ok1 || !ok2 || !ok3 || hour > 23 || minute > 59 || second > 59 || b[13] != ':' || b[16] != ':' || b[10] != 'T' && b[10] != ' ' {
+			return 0, 0, false
+		}
+		seconds = hour*3600 + minute*60 + second
+	}
+	return daysOf(year, month, day), seconds, true
+}
+
 // parseClock reads a time of day and, after it, a zone.
 func (m *moment) parseClock(b []byte) bool {
 	m.grain = grainTime

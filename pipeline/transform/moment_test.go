@@ -342,6 +342,9 @@ func FuzzMoment(f *testing.F) {
 			}
 		}
 		m, ok := parseISO([]byte(text))
+		if days, seconds, short := shortISO([]byte(text)); short && (!ok || m.hasOffset || m.seconds() != int64(days)*86400+int64(seconds)) {
+			t.Fatalf("%q: the short way gives day %d and second %d, the long one %s", text, days, seconds, shown(m))
+		}
 		if !ok || len(text) != 19 || strings.Contains(text, " ") || m.nextDay {
 			return
 		}

@@ -198,6 +198,39 @@ func (n number) float64() (f float64, ok bool) {
 	return n.slowFloat64()
 }
 
+// shortFloat reads what most cells hold, at most 15 digits with or without a point, as scanNumber and float64 would; ok is
+// false for everything else.
+func shortFloat(b []byte) (f float64, ok bool) {
+	i, negative := 0, false
+	if len(b) > 0 && b[0] == '-' {
+		i, negative = 1, true
+	}
+	mant, digits, fraction, point := uint64(0), 0, 0, false
+	for ; i < len(b); i++ {
+		c := b[i] - '0'
+		if c > 9 {
+			if b[i] != '.' || point || digits == 0 {
+				return 0, false
+			}
+			point = true
+			continue
+		}
+		mant = mant*10 + uint64(c)
+		digits++
+		if point {
+			fraction++
+		}
+	}
+	if digits == 0 || digits > 15 || point && fraction == 0 {
+		return 0, false
+	}
+	f = float64(mant) / exactPowers[fraction]
+	if negative {
+		f = -f
+	}
+	return f, true
+}
+
 func (n number) slowFloat64() (float64, bool) {
 	if n.den > 1 && !n.isZero() {
 		if n.exp > 400 {

@@ -248,7 +248,7 @@ func TestSerialNumbersOfDecimalsAreExact(t *testing.T) {
 // FuzzNumber checks that no text makes the reader panic, that what it accepts as a plain number is exactly what big.Rat reads,
 // and that decimals round as arithmetic says.
 func FuzzNumber(f *testing.F) {
-	for _, seed := range []string{"0", "-12.50", "1,498.9", "6.08万个", "48.3%", "1e-7", "99999999999999999999", "1,2,3", "５％", "3万亿元", "-", "1e5000", "0.000000000000000000000000000000000000001"} {
+	for _, seed := range []string{"0", "-12.50", "1,498.9", "6.08万个", "48.3%", "1e-7", "99999999999999999999", "1,2,3", "５％", "3万亿元", "-", "1e5000", "-0", "123456789012345", "0.00000000000001", "0.000000000000000000000000000000000000001"} {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, text string) {
@@ -264,6 +264,11 @@ func FuzzNumber(f *testing.F) {
 		}
 		strict := numberReader{column: bareUnit, target: bareUnit, bare: one}
 		n, problem = strict.read([]byte(text))
+		if short, ok := shortFloat([]byte(text)); ok {
+			if long, fits := n.float64(); problem != "" || !fits || math.Float64bits(long) != math.Float64bits(short) {
+				t.Fatalf("%q: the short way gives %v, the long one %v (%s)", text, short, long, problem)
+			}
+		}
 		if problem != "" {
 			return
 		}

@@ -158,8 +158,6 @@ func (p *fieldPlan) judgeOne(b *batch, r *fieldRule, arr arrow.Array) {
 				p.broken(b, r, i, []byte(values.Value(at)), problems[at])
 			}
 		}
-	case *array.List:
-		p.judgeElements(b, r, a)
 	}
 }
 
@@ -189,34 +187,18 @@ func (p *fieldPlan) judgeTexts(b *batch, r *fieldRule, a *array.String) {
 	}
 }
 
-// judgeElements applies a rule of an array to its elements.
-func (p *fieldPlan) judgeElements(b *batch, r *fieldRule, a *array.List) {
-	values, ok := a.ListValues().(*array.String)
-	if !ok {
-		return
-	}
-	for i := range a.Len() {
-		from, to := a.ValueOffsets(i)
-		for j := from; j < to; j++ {
-			if problem := r.verdict(values.Value(int(j))); problem != "" {
-				p.broken(b, r, i, []byte(values.Value(int(j))), problem)
-			}
-		}
-	}
-}
-
 func (r *fieldRule) outside() string {
 	switch {
 	case r.min != nil && r.max != nil:
-		return fmt.Sprintf("is not between %s and %s", shortFloat(*r.min), shortFloat(*r.max))
+		return fmt.Sprintf("is not between %s and %s", plainFloat(*r.min), plainFloat(*r.max))
 	case r.min != nil:
-		return "is below " + shortFloat(*r.min)
+		return "is below " + plainFloat(*r.min)
 	}
-	return "is above " + shortFloat(*r.max)
+	return "is above " + plainFloat(*r.max)
 }
 
 func (r *fieldRule) outsideDates() string {
 	return fmt.Sprintf("is not between %s and %s", appendDate(nil, int32(r.first)), appendDate(nil, int32(r.last)))
 }
 
-func shortFloat(f float64) string { return strconv.FormatFloat(f, 'f', -1, 64) }
+func plainFloat(f float64) string { return strconv.FormatFloat(f, 'f', -1, 64) }

@@ -54,7 +54,8 @@ func isBlank(r rune) bool {
 // a hyphen. It returns b itself when there is nothing to fold.
 func foldWidth(b []byte) []byte {
 	i := 0
-	for i < len(b) && b[i] < 0x80 {
+	// Nothing to fold begins with another byte than these: most Chinese text needs no copy.
+	for i < len(b) && b[i] != 0xEF && b[i] != 0xE3 && b[i] != 0xC2 && b[i] != 0xE2 {
 		i++
 	}
 	if i == len(b) {
@@ -131,6 +132,9 @@ func quoted[T ~string | ~[]byte](value T) string {
 func isDamagedNumber(b []byte) bool {
 	if len(b) < 4 || len(b) > 32 {
 		return false
+	}
+	if c := b[1]; c-'0' <= 9 && b[0]-'0' <= 9 {
+		return false // one digit before the point
 	}
 	e := bytes.IndexAny(b, "eE")
 	if e < 1 {

@@ -135,6 +135,27 @@ type numberReader struct {
 	target  unit   // unit of the field
 	bare    factor // for a bare number: column → target, times scale
 	scaled  bool   // a scale was declared: a cell may then not bring a factor of its own
+	// common holds what the usual suffixes mean, worked out once.
+	common map[string]suffixMeaning
+}
+
+// suffixMeaning is what may follow a number: a factor to the field's unit, or what is wrong with it.
+type suffixMeaning struct {
+	factor  factor
+	problem string
+}
+
+// prepare works out the usual suffixes.
+func (r *numberReader) prepare(unitText string) {
+	if !r.liberal {
+		return
+	}
+	r.common = map[string]suffixMeaning{}
+	for _, suffix := range []string{"%", "‰", "万", "亿", "千", unitText, "万" + unitText, "亿" + unitText} {
+		if suffix != "" {
+			r.common[suffix] = r.suffix(suffix)
+		}
+	}
 }
 
 // read turns a trimmed text into a number in the field's unit. problem is "" when it went well and otherwise completes a
@@ -146,7 +167,7 @@ func (r *numberReader) read(b []byte) (n number, problem string) {
 			return n, ""
 		}
 		if n, ok = n.times(r.bare); !ok {
-			return n, "has too many digits for the change of unit"
+			return n, tooManyDigits
 		}
 		return n, ""
 	}
@@ -163,49 +184,63 @@ func (r *numberReader) readLiberal(b []byte) (n number, problem string) {
 	if !ok {
 		return n, describeNonNumber(b, true)
 	}
-	suffix := string(trim(rest))
-	if suffix == "" {
+	rest = trim(rest)
+	if len(rest) == 0 {
 		if n, ok = n.times(r.bare); !ok {
-			return n, "has too many digits for the change of unit"
+			return n, tooManyDigits
 		}
 		return n, ""
 	}
+	m, known := r.common[string(rest)]
+	if !known {
+		m = r.suffix(string(rest))
+	}
+	if m.problem != "" {
+		return n, m.problem
+	}
+	if n, ok = n.times(m.factor); !ok {
+		return n, tooManyDigits
+	}
+	return n, ""
+}
+
+const tooManyDigits = "has too many digits for the change of unit"
+
+// suffix is what a text after a number means.
+func (r *numberReader) suffix(suffix string) suffixMeaning {
+	wrong := func(format string, args ...any) suffixMeaning {
+		return suffixMeaning{problem: fmt.Sprintf(format, append([]any{bounded(suffix, 40)}, args...)...)}
+	}
 	cell, ok := parseUnit(suffix)
 	if !ok {
-		return n, fmt.Sprintf("has %q after the number, which is no unit", bounded(suffix, 40))
+		return wrong("has %q after the number, which is no unit")
 	}
-	f := one
-	switch {
-	case cell.base == ratioBase && cell.magnified && r.column.base != ratioBase:
+	if cell.base == ratioBase && cell.magnified && r.column.base != ratioBase {
 		// A bare magnitude (6.08万) counts in the column's own unit, unless that has a magnitude itself: 3万 in a column of 万元
 		// may mean either.
 		if r.column.magnified {
-			return n, fmt.Sprintf("has the magnitude %q in a column that is in a larger unit already", bounded(suffix, 40))
+			return wrong("has the magnitude %q in a column that is in a larger unit already")
 		}
 		if r.scaled {
-			return n, fmt.Sprintf("has the magnitude %q in a column with a declared scale", bounded(suffix, 40))
+			return wrong("has the magnitude %q in a column with a declared scale")
 		}
-		f, ok = cell.factor.by(r.bare)
-	default:
-		var same bool
-		if f, same = convert(cell, r.target); !same {
-			return n, fmt.Sprintf("is in %q, which cannot be turned into the field's unit", bounded(suffix, 40))
+		f, ok := cell.factor.by(r.bare)
+		if !ok {
+			return suffixMeaning{problem: tooManyDigits}
 		}
-		if r.scaled {
-			if own, _ := convert(cell, r.column); !own.isOne() {
-				return n, fmt.Sprintf("has the unit %q in a column with a declared scale", bounded(suffix, 40))
-			}
-			f = r.bare
+		return suffixMeaning{factor: f}
+	}
+	f, same := convert(cell, r.target)
+	if !same {
+		return wrong("is in %q, which cannot be turned into the field's unit")
+	}
+	if r.scaled {
+		if own, _ := convert(cell, r.column); !own.isOne() {
+			return wrong("has the unit %q in a column with a declared scale")
 		}
-		ok = true
+		f = r.bare
 	}
-	if ok {
-		n, ok = n.times(f)
-	}
-	if !ok {
-		return n, "has too many digits for the change of unit"
-	}
-	return n, ""
+	return suffixMeaning{factor: f}
 }
 
 func describeNonNumber(b []byte, liberal bool) string {
