@@ -124,7 +124,13 @@ func (c *textColumn) append(mem memory.Allocator, v []byte) {
 	if n >= len(c.off) || used > len(c.val) {
 		c.grow(mem, n, used)
 	}
-	copy(c.val[c.used:], v)
+	// Most values are short: one move of 16 bytes, the rest of which is overwritten later, is far cheaper than a copy of a
+	// length that is only known here.
+	if at := c.used; len(v) <= 16 && cap(v) >= 16 && at+16 <= len(c.val) {
+		*(*[16]byte)(c.val[at:]) = *(*[16]byte)(v[:16])
+	} else {
+		copy(c.val[at:], v)
+	}
 	c.off[n] = int32(used)
 	c.n, c.used = n, used
 	if c.valid != nil {

@@ -2,12 +2,16 @@ package file
 
 import (
 	"context"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"runtime"
 	"testing"
+	"time"
 
 	"github.com/apache/arrow/go/v17/arrow/memory"
+
+	"github.com/headwater-data/headwater/connectors"
 )
 
 // TestMemoryDoesNotGrowWithTheFile holds the peak of the live heap while a file of eight times the rows is read against the
@@ -29,7 +33,6 @@ func TestMemoryDoesNotGrowWithTheFile(t *testing.T) {
 				}
 				_ = f.Close() // the Parquet writer has closed it already; what was not written shows in the count
 				env := benchEnvironment(dir)
-				env.Allocator = memory.NewGoAllocator()
 				src, err := open(env, map[string]any{"s": &Options{Path: Strings{name}}})
 				if err != nil {
 					t.Fatal(err)
@@ -56,6 +59,10 @@ func TestMemoryDoesNotGrowWithTheFile(t *testing.T) {
 			}
 		})
 	}
+}
+
+func benchEnvironment(dir string) connectors.Environment {
+	return connectors.Environment{Dir: dir, Allocator: memory.NewGoAllocator(), Logger: slog.New(slog.DiscardHandler), Now: time.Now}
 }
 
 func liveHeap() int {
