@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/http"
 	"strconv"
 	"strings"
 	"sync"
@@ -54,8 +55,12 @@ type Warehouse struct {
 	config Config
 	// server has no current database: it works before the database is there. data has.
 	server, data driver.Conn
-	log          *slog.Logger
-	mem          memory.Allocator
+
+	transportMutex sync.Mutex
+	transport      *http.Transport // of all connections; nil until the first
+
+	log *slog.Logger
+	mem memory.Allocator
 
 	migrating sync.Mutex // one Migrate or Sync at a time in this process
 
@@ -88,10 +93,10 @@ func Open(ctx context.Context, config Config) (*Warehouse, error) {
 	}
 	w := &Warehouse{config: config, log: config.Logger, mem: config.Allocator}
 	var err error
-	if w.server, err = clickhouse.Open(config.options("")); err != nil {
+	if w.server, err = clickhouse.Open(w.options("")); err != nil {
 		return nil, fault.Usage(fmt.Errorf("open warehouse %s: %w", config.Addr, err))
 	}
-	if w.data, err = clickhouse.Open(config.options(config.Database)); err != nil {
+	if w.data, err = clickhouse.Open(w.options(config.Database)); err != nil {
 		return nil, errors.Join(fault.Usage(fmt.Errorf("open warehouse %s: %w", config.Addr, err)), w.server.Close())
 	}
 	if err := w.Ping(ctx); err != nil {
@@ -120,7 +125,8 @@ func (c Config) check() error {
 	return errors.Join(problems...)
 }
 
-func (c Config) options(database string) *clickhouse.Options {
+func (w *Warehouse) options(database string) *clickhouse.Options {
+	c := w.config
 	return &clickhouse.Options{
 		Protocol:     clickhouse.HTTP,
 		Addr:         []string{c.Addr},
@@ -131,6 +137,17 @@ func (c Config) options(database string) *clickhouse.Options {
 		MaxOpenConns: c.MaxOpenConns,
 		MaxIdleConns: c.MaxOpenConns,
 		Settings:     pins(),
+		// The driver makes a transport for each of its connections and forgets the one of a connection that the server
+		// refused. One of ours serves all and can be closed.
+		TransportFunc: func(theirs *http.Transport) (http.RoundTripper, error) {
+			w.transportMutex.Lock()
+			defer w.transportMutex.Unlock()
+			if w.transport == nil {
+				w.transport = theirs.Clone()
+				w.transport.MaxIdleConns, w.transport.MaxIdleConnsPerHost = c.MaxOpenConns, c.MaxOpenConns
+			}
+			return w.transport, nil
+		},
 		ClientInfo: clickhouse.ClientInfo{Products: []struct{ Name, Version string }{
 			{Name: "headwater"},
 		}},
@@ -175,7 +192,13 @@ var optionalPins = map[string]any{
 
 // Close ends all connections. Closing twice is harmless.
 func (w *Warehouse) Close() error {
-	return errors.Join(w.server.Close(), w.data.Close())
+	err := errors.Join(w.server.Close(), w.data.Close())
+	w.transportMutex.Lock()
+	defer w.transportMutex.Unlock()
+	if w.transport != nil {
+		w.transport.CloseIdleConnections()
+	}
+	return err
 }
 
 // Database is the name of the database that holds the tables.
