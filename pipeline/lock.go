@@ -2,6 +2,7 @@ package pipeline
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -12,20 +13,43 @@ import (
 	"github.com/headwater-data/headwater/internal/fault"
 )
 
+// ErrServed says that a service has the project: ask it to do what is to be done (Ask).
+var ErrServed = errors.New("headwater start already serves this project")
+
+// lockInterval is how often the run lock is tried while another process has it.
+const lockInterval = 250 * time.Millisecond
+
 // lock takes the project's run lock: one process at a time ingests and loads a project from this state folder. It waits for
-// the one that has it, and says so.
+// the one that has it, and says so; when that one is a service, which keeps it, it returns ErrServed.
 func (s *Session) lock(ctx context.Context) (unlock func(), err error) {
 	if err := os.MkdirAll(s.project.State, 0o700); err != nil {
 		return nil, fault.Environment(err)
 	}
 	lock := flock.New(filepath.Join(s.project.State, "run.lock"))
-	held, err := lock.TryLock()
-	if err == nil && !held {
-		s.opts.Logger.Warn("another headwater process is running this project; waiting for it to end", "lock", lock.Path())
-		held, err = lock.TryLockContext(ctx, 250*time.Millisecond)
-	}
-	if err != nil || !held {
-		return nil, fault.Environment(fmt.Errorf("take the project's run lock %s: %w", lock.Path(), err))
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, lock.Close())
+		}
+	}()
+	for waiting := false; ; waiting = true {
+		held, err := lock.TryLock()
+		if err != nil {
+			return nil, fault.Environment(fmt.Errorf("take the project's run lock %s: %w", lock.Path(), err))
+		}
+		if held {
+			break
+		}
+		if served(s.project.State) {
+			return nil, ErrServed
+		}
+		if !waiting {
+			s.opts.Logger.Warn("another headwater process is running this project; waiting for it to end", "lock", lock.Path())
+		}
+		select {
+		case <-ctx.Done():
+			return nil, fault.Environment(fmt.Errorf("take the project's run lock %s: %w", lock.Path(), ctx.Err()))
+		case <-time.After(lockInterval):
+		}
 	}
 	return func() {
 		if err := lock.Unlock(); err != nil {

@@ -96,6 +96,7 @@ type Works struct {
 	Ingester *ingest.Ingester
 	Loader   *load.Service
 	stop     context.CancelFunc
+	release  context.CancelFunc // ends the ingester alone
 	group    *errgroup.Group
 	failed   context.Context // ends when a part has failed
 }
@@ -129,13 +130,28 @@ func (s *Session) Start(ctx context.Context, linger time.Duration, progress Prog
 	ctx, w.stop = context.WithCancel(ctx)
 	w.group, w.failed = errgroup.WithContext(ctx)
 	serving := w.failed
-	w.group.Go(func() error { return w.Ingester.Serve(serving) })
+	writing, release := context.WithCancel(serving)
+	w.release = release
+	w.group.Go(func() error { return w.Ingester.Serve(writing) })
 	w.group.Go(func() error { return w.Loader.Serve(serving) })
 	return w
 }
 
-// Stop ends ingester and loader and returns what made them fail, if anything did.
+// Finish lets the work under way come to its end: nothing more is written, and what is in Kafka is loaded; then it stops as
+// Stop does. When ctx ends first, loading is cut short there; the next loader repeats exactly the flush that was under way.
+// No Pass may be running. The errors of partitions that had stopped loading are among those returned.
+func (w *Works) Finish(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(w.failed, cancel)()
+	w.release()
+	errs := w.drain(ctx, w.session.project.Sources())
+	return errors.Join(append(errs, w.Stop())...)
+}
+
+// Stop ends ingester and loader at once and returns what made them fail, if anything did.
 func (w *Works) Stop() error {
+	w.release()
 	w.stop()
 	return w.group.Wait()
 }
@@ -166,16 +182,24 @@ type RunOptions struct {
 	Sources  []string // names; none means all
 	Trigger  string   // who asked: "command", "schedule", "demo"; defaults to command
 	Progress Progress
+	// Note is told what people should know, once, when a service does the run. It may be nil; it must not block.
+	Note func(text string)
 }
 
 // Run does one complete pass over the sources: what they have beyond their cursors is read, and everything in their topics is
-// loaded. The report is there even when an error is.
+// loaded. The report is there even when an error is. Where a service has the project, it is asked to do the run (Ask).
 func (s *Session) Run(ctx context.Context, opts RunOptions) (*Report, error) {
 	sources, err := s.sources(opts.Sources)
 	if err != nil {
 		return nil, err
 	}
 	unlock, err := s.lock(ctx)
+	for errors.Is(err, ErrServed) {
+		if report, err := Ask(ctx, s.project, opts); !errors.Is(err, ErrNotServed) {
+			return report, err
+		}
+		unlock, err = s.lock(ctx) // the service has just ended
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -213,7 +237,7 @@ func (w *Works) Pass(ctx context.Context, sources []*project.Source, trigger str
 	g.SetLimit(max(1, s.project.Limits.Readers))
 	for i, source := range sources {
 		g.Go(func() error {
-			report.Sources[i] = w.ingest(ctx, source, report.Run)
+			report.Sources[i] = w.ingest(ctx, nil, source, report.Run)
 			return nil
 		})
 	}
@@ -227,11 +251,13 @@ func (w *Works) Pass(ctx context.Context, sources []*project.Source, trigger str
 	recording, stop := context.WithTimeout(context.WithoutCancel(ctx), 15*time.Second)
 	defer stop()
 	report.Took = time.Since(report.Began)
-	err := w.record(recording, report, trigger)
+	err := w.record(recording, report, trigger, 1)
 	return report, errors.Join(report.Err(), err, ctx.Err())
 }
 
-func (w *Works) ingest(ctx context.Context, source *project.Source, run string) (out SourceReport) {
+// ingest reads what the source has and writes it to Kafka. Unless reading is nil, the end of it stops the source at its next
+// batch: what was read is still written. The end of ctx stops everything at once.
+func (w *Works) ingest(ctx, reading context.Context, source *project.Source, run string) (out SourceReport) {
 	s := w.session
 	began := time.Now()
 	out = SourceReport{Source: source.Name, Title: source.Title}
@@ -244,6 +270,9 @@ func (w *Works) ingest(ctx context.Context, source *project.Source, run string) 
 		return out
 	}
 	defer func() { out.Err = errors.Join(out.Err, reader.Close()) }()
+	if reading != nil {
+		reader = until(reading, reader)
+	}
 	job := ingest.Job{Source: source.Name, Topic: source.Topic, Run: run, Reader: reader, Streams: map[string]ingest.Preparer{}, Personal: map[string]bool{}}
 	for _, stream := range source.Streams {
 		mapping, ok := s.shaping.Program.Stream(source.Name, stream.Name)
@@ -258,6 +287,9 @@ func (w *Works) ingest(ctx context.Context, source *project.Source, run string) 
 	out.Read, out.Written, out.Shards, out.Elsewhere = result.Read, result.Written, result.Shards, result.Elsewhere
 	out.Rejected, out.Messages, out.Bytes = result.Rejected, result.Batches, result.Bytes
 	out.Changes, out.Counted, out.Err = result.Changes, result.Counted, err
+	if err != nil && reading != nil && reading.Err() != nil {
+		out.Err = fmt.Errorf("source %s: %w", source.Name, errStopped) // once, not for each shard
+	}
 	return out
 }
 
@@ -272,13 +304,16 @@ func (w *Works) drain(ctx context.Context, sources []*project.Source) []error {
 		topics[source.Topic] = true
 	}
 	for _, name := range slices.Sorted(maps.Keys(topics)) {
-		partitions, err := s.client.Partitions(ctx, name)
+		partitions, err := awaitServer(ctx, s.opts.Logger, "the broker", func() (int, error) { return s.client.Partitions(ctx, name) })
 		if err != nil {
 			return append(errs, err)
 		}
 		for p := range partitions {
 			g.Go(func() error {
-				_, next, err := s.client.Bounds(ctx, name, p)
+				next, err := awaitServer(ctx, s.opts.Logger, "the broker", func() (int64, error) {
+					_, next, err := s.client.Bounds(ctx, name, p)
+					return next, err
+				})
 				if err == nil && next > 0 {
 					err = w.Loader.Wait(ctx, name, p, next)
 				}
@@ -298,7 +333,7 @@ func (w *Works) drain(ctx context.Context, sources []*project.Source) []error {
 }
 
 // record reads the run's account from the ledger and writes the run's history.
-func (w *Works) record(ctx context.Context, report *Report, trigger string) error {
+func (w *Works) record(ctx context.Context, report *Report, trigger string, attempt int64) error {
 	s := w.session
 	if trigger == "" {
 		trigger = "command"
@@ -316,7 +351,7 @@ func (w *Works) record(ctx context.Context, report *Report, trigger string) erro
 		r.Account = accounts[r.Source]
 		run := warehouse.Run{
 			Run: report.Run, Source: r.Source, Trigger: trigger, Instance: writerName(), StartedAt: report.Began, FinishedAt: report.Began.Add(report.Took),
-			Outcome: warehouse.RunDone, Shards: int64(r.Shards), Extracted: r.Written, Rejected: r.Rejected, Messages: r.Messages, Bytes: r.Bytes,
+			Attempt: attempt, Outcome: warehouse.RunDone, Shards: int64(r.Shards), Extracted: r.Written, Rejected: r.Rejected, Messages: r.Messages, Bytes: r.Bytes,
 		}
 		switch {
 		case r.Err != nil && errors.Is(r.Err, context.Canceled):

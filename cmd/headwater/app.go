@@ -105,6 +105,7 @@ func commands(a *app) []*cobra.Command {
 		checkCommand(a),
 		previewCommand(a),
 		runCommand(a),
+		startCommand(a),
 		queryCommand(a),
 		warehouseCommand(a),
 		connectorsCommand(a),

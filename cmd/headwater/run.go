@@ -61,17 +61,22 @@ func (a *app) run(ctx context.Context, p *project.Project, sources []string, tri
 	progress := screen.NewProgress(a.err, a.logger(a.err, p))
 	defer progress.Done()
 	logger := a.logger(a.beside(progress), p)
+	options := pipeline.RunOptions{Sources: sources, Trigger: trigger, Note: progress.Note, Progress: func(source string, c pipeline.Counts) {
+		progress.Source(source, screen.Counts{
+			Read: c.Read, InKafka: c.InKafka, Loaded: c.Loaded, Duplicate: c.Duplicate,
+			Quarantined: c.Quarantined, Filtered: c.Filtered, Held: c.Held, Lag: -1,
+		})
+	}}
+	// A service that has the project does the run; two that write would be rivals.
+	if report, err = pipeline.Ask(ctx, p, options); !errors.Is(err, pipeline.ErrNotServed) {
+		return report, causeOf(ctx, err)
+	}
 	session, err := pipeline.Open(ctx, p, pipeline.Options{Logger: logger, Stage: progress.Stage})
 	if err != nil {
 		return nil, causeOf(ctx, err)
 	}
 	defer func() { err = errors.Join(err, session.Close()) }()
-	report, err = session.Run(ctx, pipeline.RunOptions{Sources: sources, Trigger: trigger, Progress: func(source string, c pipeline.Counts) {
-		progress.Source(source, screen.Counts{
-			Read: c.Read, InKafka: c.InKafka, Loaded: c.Loaded, Duplicate: c.Duplicate,
-			Quarantined: c.Quarantined, Filtered: c.Filtered, Held: c.Held, Lag: -1,
-		})
-	}})
+	report, err = session.Run(ctx, options)
 	return report, causeOf(ctx, err)
 }
 
