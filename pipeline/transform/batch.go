@@ -256,11 +256,16 @@ func (s *scratch) begin() {
 		clear(s.memories)
 		s.size = 0
 	}
-	s.generation++
-	if s.generation == 0 { // wrapped around: old entries could look current
+	if s.generation > 1<<31 { // before it wraps around and old entries look current
 		clear(s.memories)
-		s.size, s.generation = 0, 1
+		s.size, s.generation = 0, 0
 	}
+}
+
+// nextGeneration begins a column: positions in the dictionary of an earlier one no longer count.
+func (s *scratch) nextGeneration() uint32 {
+	s.generation++
+	return s.generation
 }
 
 func (s *scratch) memory(p *fieldPlan, bucket int) *distinct {
@@ -310,8 +315,8 @@ type meaning struct {
 	rule       string // broken, when not ""
 	problem    string // completes a sentence that begins with the value
 	warning    string // name of a warning, or ""
-	generation uint32 // in which batch position was given
-	position   int32  // in that batch's dictionary
+	generation uint32 // of the column for which position was given
+	position   int32  // in that column's dictionary
 }
 
 // find returns the meaning of text, working it out when it is new. The pointer is valid until the next call.

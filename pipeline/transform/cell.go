@@ -54,12 +54,6 @@ func newTexts(arr arrow.Array) (t texts, ok bool) {
 	return t, t.slow != nil
 }
 
-// constantTexts is n times the same text.
-func constantTexts(text string, n int) texts {
-	b := []byte(text)
-	return texts{n: n, slow: func(int, []byte) ([]byte, bool) { return b, true }}
-}
-
 // stringParts returns offsets that index data directly.
 func stringParts(a *array.String) ([]int32, []byte) {
 	if a.Len() == 0 {

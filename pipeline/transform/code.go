@@ -58,6 +58,7 @@ type dateCells struct {
 	per   int64
 	clock *zoneClock
 	arr   arrow.Array
+	nulls bool
 	all   days
 	// The stretch of the row before, in the column's own terms: [lo, hi) holds for every value in it.
 	lo, hi int64
@@ -69,6 +70,7 @@ func (p *fieldPlan) dateCells(b *batch, all days) *dateCells {
 		return nil
 	}
 	d := &dateCells{all: all, arr: b.vectors[p.datedBy].arr}
+	d.nulls = d.arr.NullN() > 0
 	switch a := d.arr.(type) {
 	case *array.Date32:
 		d.dates = a.Date32Values()
@@ -91,7 +93,7 @@ const noStretch = -1
 
 // at returns the index of the stretch in which row i lies.
 func (d *dateCells) at(i int) int {
-	if d == nil || d.arr.IsNull(i) {
+	if d.nulls && d.arr.IsNull(i) {
 		return noStretch
 	}
 	var value int64
@@ -197,11 +199,21 @@ func columnKeys(p *fieldPlan, arr arrow.Array) keys {
 	k := keys{text: func(i int) ([]byte, bool) { return t.value(i, &p.nulls) }, show: func(key []byte) []byte { return key }}
 	if d, ok := arr.(*array.Dictionary); ok && d.Dictionary().Len() <= 1<<16 {
 		k.positions = d.Dictionary().Len()
+		nulls := d.NullN() > 0
 		k.position = func(i int) int {
-			if d.IsNull(i) {
+			if nulls && d.IsNull(i) {
 				return -1
 			}
 			return d.GetValueIndex(i)
+		}
+		if indices, ok := d.Indices().(*array.Int32); ok {
+			positions := indices.Int32Values()
+			k.position = func(i int) int {
+				if nulls && d.IsNull(i) {
+					return -1
+				}
+				return int(positions[i])
+			}
 		}
 	}
 	return k
@@ -212,6 +224,7 @@ func (p *fieldPlan) distinctColumn(b *batch, n int, dates *dateCells, all days, 
 	out := newFixed[int32](b.mem, n)
 	var values dictionary
 	var memory *distinct
+	generation := b.s.nextGeneration()
 	stretch := noStretch - 1
 	var on time.Time
 	resolve := func(text []byte) meaning { return work(text, on) }
@@ -225,7 +238,11 @@ func (p *fieldPlan) distinctColumn(b *batch, n int, dates *dateCells, all days, 
 	var last []byte
 	lastEntry := int32(-1)
 	for i := range n {
-		if s := dates.at(i); s != stretch {
+		s := noStretch
+		if dates != nil {
+			s = dates.at(i)
+		}
+		if s != stretch {
 			stretch, on = s, all.stretchDay(s)
 			memory = b.s.memory(p, s)
 			lastEntry = -1
@@ -295,10 +312,8 @@ func (p *fieldPlan) distinctColumn(b *batch, n int, dates *dateCells, all days, 
 			p.missingCode(b, out, &values, i)
 			continue
 		}
-		if entry.generation != b.s.generation {
-			entry.generation, entry.position = b.s.generation, values.position(entry.value)
-		} else if int(entry.position) >= len(values.values) || values.values[entry.position] != entry.value {
-			entry.position = values.position(entry.value) // the field is evaluated twice in one batch
+		if entry.generation != generation {
+			entry.generation, entry.position = generation, values.position(entry.value)
 		}
 		out.values[i] = entry.position
 		if entry.warning != "" {

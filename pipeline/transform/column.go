@@ -44,6 +44,14 @@ func (f *fixed[T]) null(i int) {
 	}
 }
 
+// allNull makes all positions null; the values must be zero.
+func (f *fixed[T]) allNull() {
+	f.valid = memory.NewResizableBuffer(f.mem)
+	f.valid.Resize(int(bitutil.BytesForBits(int64(len(f.values)))))
+	clear(f.valid.Bytes())
+	f.nulls = len(f.values)
+}
+
 // finish makes the array and gives up the buffers; the caller releases the array.
 func (f *fixed[T]) finish(t arrow.DataType) arrow.Array {
 	data := array.NewData(t, len(f.values), []*memory.Buffer{f.valid, f.buf}, nil, f.nulls, 0)
@@ -174,12 +182,9 @@ func broadcast(mem memory.Allocator, arr arrow.Array, n int) arrow.Array {
 	switch a := arr.(type) {
 	case *array.Dictionary:
 		f := newFixed[int32](mem, n)
+		clear(f.values) // the one value's index is 0
 		if a.IsNull(0) {
-			for i := range n {
-				f.null(i)
-			}
-		} else {
-			clear(f.values) // the one value's index is 0
+			f.allNull()
 		}
 		return finishDictionary(f, a.Dictionary(), arr.DataType())
 	case *array.Float64:
@@ -200,10 +205,7 @@ func broadcastFixed[T any](mem memory.Allocator, arr arrow.Array, values []T, n 
 	f := newFixed[T](mem, n)
 	if arr.IsNull(0) {
 		clear(f.values)
-		f.valid = memory.NewResizableBuffer(mem)
-		f.valid.Resize(int(bitutil.BytesForBits(int64(n))))
-		bitutil.SetBitsTo(f.valid.Bytes(), 0, int64(f.valid.Len())*8, false)
-		f.nulls = n
+		f.allNull()
 		return f.finish(arr.DataType())
 	}
 	for i := range f.values {

@@ -725,9 +725,6 @@ func (c *compiler) units(path []any, p *fieldPlan, fs *FieldSpec, unitText strin
 			c.fault(at(path, "scale"), "", "unit and scale together are no usable factor")
 		}
 		p.number.scaled = ok && !scale.isOne()
-		if fs.Codes != nil || fs.Lookup != nil {
-			c.fault(at(path, "scale"), "put the factor into the codes or the table", "scale is applied before codes and lookup, which give no plain number")
-		}
 	}
 	p.number.bare = f
 	p.number.prepare(target)
@@ -786,7 +783,7 @@ func (c *compiler) region(path []any, p *fieldPlan, fs *FieldSpec) {
 
 // members connects regions with the fields that take their members.
 func (c *compiler) members() {
-	for i, p := range c.m.fields {
+	for _, p := range c.m.fields {
 		if p == nil || p.region == nil {
 			continue
 		}
@@ -811,7 +808,6 @@ func (c *compiler) members() {
 			p.region = &region
 			c.m.fields[k].source.kind = sourceMember
 			c.m.fields[k].column = p.column
-			_ = i
 		}
 	}
 }
@@ -1276,9 +1272,7 @@ func (c *compiler) unpivot() {
 		cell := fs
 		cell.From = name
 		column.value = c.field([]any{"map", "fields", into}, plan.into, intoField, cell, c.unitOf(unitText))
-		if u.KeepNull && column.value.required && column.value.fallback == nil {
-			column.value.required = true
-		} else if !u.KeepNull {
+		if !u.KeepNull {
 			column.value.required = false // null cells make no record
 		}
 		plan.columns = append(plan.columns, column)

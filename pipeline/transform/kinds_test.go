@@ -390,7 +390,7 @@ func TestMemoriesOfDistinctValuesAreBounded(t *testing.T) {
 	}
 	s.generation = math.MaxUint32
 	s.begin()
-	if s.generation == 0 || s.size != 0 {
+	if s.nextGeneration() != 1 || s.size != 0 {
 		t.Errorf("generation %d with %d values", s.generation, s.size)
 	}
 }

@@ -442,7 +442,7 @@ func (b *batch) rejected(masked arrow.Record) []Rejected {
 		}
 		return fieldOrder(x.field) - fieldOrder(y.field)
 	})
-	writer := newRowWriter(masked)
+	writer := newRowWriter(masked, b.m.kept)
 	var out []Rejected
 	for _, broken := range b.breaks {
 		if len(out) == 0 || out[len(out)-1].Row != broken.row {
@@ -468,18 +468,24 @@ func fieldOrder(field int) int {
 }
 
 // rowWriter writes rows as JSON: the columns in order, values as text in canonical form or null. Headwater's own columns are
-// left out but for what a replay needs: `_version`, and `_deleted` when it is true.
+// left out but for what a replay needs: `_version`, and `_deleted` when it is true. Columns that are not kept never leave
+// the process, so they are not written either; nil keeps all.
 type rowWriter struct {
 	names []string
 	cells []texts
 }
 
-func newRowWriter(rec arrow.Record) *rowWriter {
+func newRowWriter(rec arrow.Record, kept map[string]bool) *rowWriter {
 	w := &rowWriter{}
 	for i, f := range rec.Schema().Fields() {
 		switch f.Name {
 		case connectors.ColumnRow, ColumnPlace, ColumnQuarantine:
 			continue
+		case connectors.ColumnVersion, connectors.ColumnDeleted:
+		default:
+			if kept != nil && !kept[f.Name] {
+				continue
+			}
 		}
 		t, ok := newTexts(rec.Column(i))
 		if !ok {

@@ -163,7 +163,7 @@ var readings = map[string][]string{
 // asText is the record as a replay delivers it: the JSON of its rows as text columns.
 func asText(t testing.TB, mem memory.Allocator, rec arrow.Record) arrow.Record {
 	t.Helper()
-	w := newRowWriter(rec)
+	w := newRowWriter(rec, nil)
 	var fields []arrow.Field
 	for _, f := range rec.Schema().Fields() {
 		fields = append(fields, arrow.Field{Name: f.Name, Type: arrow.BinaryTypes.String, Nullable: true})
