@@ -237,8 +237,8 @@ func (w *Warehouse) dropOldScratch(ctx context.Context) error {
 	var old []struct {
 		Name string `ch:"name"`
 	}
-	if err := w.data.Select(ctx, &old, "SELECT name FROM system.tables WHERE database = {database:String} AND startsWith(name, {prefix:String}) AND metadata_modification_time < now() - {age:UInt32}",
-		clickhouse.Named("database", w.config.Database), clickhouse.Named("prefix", scratchPrefix), clickhouse.Named("age", uint32(scratchAge/time.Second))); err != nil {
+	if err := w.data.Select(ctx, &old, "SELECT name FROM system.tables WHERE database = {database:String} AND startsWith(name, {prefix:String}) AND metadata_modification_time < now() - {age:Int64}",
+		clickhouse.Named("database", w.config.Database), clickhouse.Named("prefix", scratchPrefix), clickhouse.Named("age", int64(w.scratchAge/time.Second))); err != nil {
 		return w.wrap(err, "look for old scratch tables")
 	}
 	for _, table := range old {

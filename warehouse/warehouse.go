@@ -62,7 +62,8 @@ type Warehouse struct {
 	log *slog.Logger
 	mem memory.Allocator
 
-	migrating sync.Mutex // one Migrate or Sync at a time in this process
+	scratchAge time.Duration // scratchAge; tests shorten it
+	migrating  sync.Mutex    // one Migrate or Sync at a time in this process
 
 	pinOnce  sync.Mutex
 	pinned   bool
@@ -91,7 +92,7 @@ func Open(ctx context.Context, config Config) (*Warehouse, error) {
 	if err := config.check(); err != nil {
 		return nil, fault.Usage(fmt.Errorf("open warehouse: %w", err))
 	}
-	w := &Warehouse{config: config, log: config.Logger, mem: config.Allocator}
+	w := &Warehouse{config: config, log: config.Logger, mem: config.Allocator, scratchAge: scratchAge}
 	var err error
 	if w.server, err = clickhouse.Open(w.options("")); err != nil {
 		return nil, fault.Usage(fmt.Errorf("open warehouse %s: %w", config.Addr, err))

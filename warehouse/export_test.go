@@ -1,0 +1,12 @@
+package warehouse
+
+import (
+	"testing"
+	"time"
+)
+
+// SetScratchAge lets a test make scratch tables old at once.
+func SetScratchAge(t testing.TB, w *Warehouse, age time.Duration) {
+	w.scratchAge = age
+	t.Cleanup(func() { w.scratchAge = scratchAge })
+}
