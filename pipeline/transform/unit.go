@@ -88,9 +88,16 @@ func cleanUnit(text string) string {
 	return unitSpelling.Replace(string(foldWidth([]byte(strings.TrimSpace(text)))))
 }
 
+// maxUnit is the length in bytes beyond which no text is a unit: cells may hold anything, and magnitudes are taken off one by
+// one.
+const maxUnit = 60
+
 // parseUnit understands a unit as people write it, with a magnitude before it (万元, 万平方米) or alone (万, 亿).
 // ok is false for text that is no unit at all (digits, punctuation, a modifier such as 以上).
 func parseUnit(text string) (u unit, ok bool) {
+	if len(text) > maxUnit {
+		return unit{}, false
+	}
 	name := cleanUnit(text)
 	if u, known := knownUnits[name]; known {
 		return u, true
@@ -106,7 +113,7 @@ func parseUnit(text string) (u unit, ok bool) {
 			return u, true
 		}
 	}
-	if name == "" || len(name) > 60 {
+	if name == "" {
 		return unit{}, false
 	}
 	for _, modifier := range []string{"以上", "以下", "以内", "左右", "余", "多", "约", "近", "超"} {
