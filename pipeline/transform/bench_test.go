@@ -184,3 +184,10 @@ func BenchmarkField(b *testing.B) {
 		})
 	}
 }
+
+// BenchmarkSmallBatch measures what a batch costs however few rows it has.
+func BenchmarkSmallBatch(b *testing.B) {
+	whole := benchRecord(false)
+	defer whole.Release()
+	benchApply(b, benchMapping, whole.NewSlice(0, 1))
+}
