@@ -31,6 +31,9 @@ type landing struct {
 	stored  map[string]bool // shapes known to be in the warehouse
 }
 
+// slow is what an operator who looks for lost time wants to see in the debug log.
+const slow = time.Second
+
 // run follows the protocol until the generation ends or the partition stops.
 func (l *landing) run(ctx context.Context) error {
 	l.stored = map[string]bool{}
@@ -38,6 +41,7 @@ func (l *landing) run(ctx context.Context) error {
 		l.content.release()
 		l.ahead.discard()
 	}()
+	l.log.Debug("loading the partition", "generation", l.gen.ID)
 	assigned, err := retry(ctx, l, "find where to go on", func() (Assigned, error) { return l.locate(ctx) })
 	if err != nil {
 		return err
@@ -51,9 +55,13 @@ func (l *landing) run(ctx context.Context) error {
 		l.state, actions = l.state.Step(next)
 		next = nil
 		for _, a := range actions {
+			began := time.Now()
 			event, err := l.do(ctx, a)
 			if err != nil {
 				return err
+			}
+			if took := time.Since(began); took > slow {
+				l.log.Debug("a step took long", "step", strings.TrimPrefix(fmt.Sprintf("%T", a), "load."), "took", took)
 			}
 			if event != nil {
 				next = event
