@@ -319,6 +319,22 @@ func TestResumeEverywhere(t *testing.T) {
 	}
 }
 
+// TestResumeAfterTheFirstRow: without a header, the first row is looked at before it is known where reading goes on.
+func TestResumeAfterTheFirstRow(t *testing.T) {
+	p := newProject(t)
+	large := strings.Repeat("x", 3<<20)
+	p.write("a.csv", []byte("1,"+large+"\n2,"+large+"\n"))
+	src := p.open(Options{Path: Strings{"a.csv"}, Header: HeaderRows{0}, MaxRowBytes: 4 << 20})
+	all := p.read(src, "a.csv", nil)
+	if len(all.cursors) != 2 {
+		t.Fatalf("%d batches, error %v", len(all.cursors), all.err)
+	}
+	rest := p.read(src, "a.csv", all.cursors[0])
+	if len(rest.rows) != 1 || !strings.HasPrefix(rest.rows[0], "2: 2|") {
+		t.Errorf("%d rows after the first", len(rest.rows))
+	}
+}
+
 func rowsUpTo(src *Source, shard string, batch int) (rows int) {
 	i := 0
 	for b, err := range src.Read(context.Background(), connectors.Stream{Name: "s", Shard: shard}, nil) {

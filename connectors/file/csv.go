@@ -36,7 +36,7 @@ func openCSV(ctx context.Context, c *content, o *Options, env connectors.Environ
 		return nil, connectors.Permanent(fmt.Errorf("%s: %d columns; at most %d are read: is the delimiter right?", c.place, len(names), maxColumns))
 	}
 	r.rows = newRowsBuilder(env.Allocator, names)
-	if after.Offset > r.scan.off {
+	if after.Offset > 0 { // also when that is where the scanner stands: it may hold a row already
 		if err := t.seek(ctx, after.Offset); err != nil {
 			return nil, err
 		}

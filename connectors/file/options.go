@@ -273,3 +273,8 @@ func (o *Options) quote() byte {
 
 func (o *Options) maxRowBytes() int { return int(cmp.Or(o.MaxRowBytes, defaultMaxRowBytes)) }
 func (o *Options) maxDepth() int    { return cmp.Or(o.MaxDepth, defaultMaxDepth) }
+
+// ReplacesContent reports whether a changed file replaces what it brought before; whoever checks the mapping asks.
+func (o *Options) ReplacesContent() bool {
+	return o.OnChange == "" || o.OnChange == replaceOnChange
+}
