@@ -75,17 +75,11 @@ func encode[T any](mem memory.Allocator, table string, own []arrow.Field, rows [
 	versions, marks := builder.Field(len(own)).(*array.Uint64Builder), builder.Field(len(own)+1).(*array.Uint8Builder)
 	for _, row := range rows {
 		versions.Append(version(row))
-		marks.Append(0)
-	}
-	if deleted != nil {
-		marks.Resize(0)
-		for _, row := range rows {
-			if deleted(row) {
-				marks.Append(1)
-			} else {
-				marks.Append(0)
-			}
+		mark := uint8(0)
+		if deleted != nil && deleted(row) {
+			mark = 1
 		}
+		marks.Append(mark)
 	}
 	return builder.NewRecord(), nil
 }
@@ -122,11 +116,32 @@ func selectList(t reflect.Type) string {
 		case f.Type.Kind() == reflect.String:
 			// Code lists are LowCardinality and may be null; a Go string is neither.
 			list = append(list, "ifNull(toString("+quoted+"), '') AS "+quoted)
+		case f.Type == reflect.TypeFor[time.Time]():
+			// A time.Time cannot take null: the epoch stands for it, and settleTimes makes it zero.
+			list = append(list, "ifNull("+quoted+", fromUnixTimestamp64Milli(toInt64(0), 'UTC')) AS "+quoted)
 		default:
 			list = append(list, quoted)
 		}
 	}
 	return strings.Join(list, ", ")
+}
+
+// settleTimes brings times as selectList gives them to what was written: UTC, and zero for none.
+func settleTimes[T any](rows []T) {
+	for i := range rows {
+		row := reflect.ValueOf(&rows[i]).Elem()
+		for _, f := range reflect.VisibleFields(row.Type()) {
+			if f.Type != reflect.TypeFor[time.Time]() {
+				continue
+			}
+			field := row.FieldByIndex(f.Index)
+			t := field.Interface().(time.Time).UTC()
+			if t.UnixNano() == 0 {
+				t = time.Time{}
+			}
+			field.Set(reflect.ValueOf(t))
+		}
+	}
 }
 
 func appendValue(builder array.Builder, v reflect.Value, nullable bool) error {

@@ -1,16 +1,15 @@
 package warehouse
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
 	"io"
+	"sync"
 
 	"github.com/ClickHouse/clickhouse-go/v2"
 	"github.com/apache/arrow/go/v17/arrow"
-	"github.com/apache/arrow/go/v17/arrow/array"
-	"github.com/apache/arrow/go/v17/arrow/ipc"
-	"github.com/apache/arrow/go/v17/arrow/memory"
 
 	"github.com/headwater-data/headwater/internal/fault"
 )
@@ -55,146 +54,105 @@ func (w *Warehouse) Insert(ctx context.Context, insert Insert) error {
 	if err != nil {
 		return err
 	}
-	records, err := shareDictionaries(w.mem, insert.Records)
-	if err != nil {
-		return fmt.Errorf("insert into %s: %w", insert.Table, err)
-	}
-	defer release(records)
-	return w.wrap(w.insertArrow(ctx, insert.Table, settings, records), fmt.Sprintf("insert %d rows into %s", rows, insert.Table))
+	return w.wrap(w.insertArrow(ctx, insert.Table, settings, insert.Records), fmt.Sprintf("insert %d rows into %s", rows, insert.Table))
 }
 
 // insertArrow is the one place that knows how Arrow records reach a table: clickhouse-go's InsertFormat is experimental.
 func (w *Warehouse) insertArrow(ctx context.Context, table string, settings clickhouse.Settings, records []arrow.Record) error {
-	schema := records[0].Schema()
-	names := make([]string, schema.NumFields())
-	for i, f := range schema.Fields() {
-		names[i] = f.Name
+	plan, err := planStream(w.mem, records)
+	if err != nil {
+		return fault.Permanent(fmt.Errorf("encode Arrow stream: %w", err))
 	}
-	statement := "INSERT INTO " + w.table(table) + " (" + quoteNames(names) + ")"
-
-	reader, writer := io.Pipe()
-	encoded := make(chan error, 1)
-	go func() {
-		err := writeStream(writer, w.mem, records)
-		// The request fails with the encoder's error; without one its body ends.
-		_ = writer.CloseWithError(err) // always nil
-		encoded <- err
-	}()
-	err := w.data.InsertFormat(clickhouse.Context(ctx, clickhouse.WithSettings(settings)), "ArrowStream", statement, reader)
-	// Stops the encoder if the request ended before its body; the error that it then gets is ours.
-	_ = reader.CloseWithError(errRequestEnded) // always nil
-	if encoding := <-encoded; encoding != nil && !errors.Is(encoding, errRequestEnded) {
-		return fault.Permanent(fmt.Errorf("encode Arrow stream: %w", encoding))
+	defer plan.release()
+	statement := "INSERT INTO " + w.table(table) + " (" + quoteNames(plan.names()) + ")"
+	body := &arrowBody{plan: plan}
+	err = w.data.InsertFormat(clickhouse.Context(ctx, clickhouse.WithSettings(settings)), "ArrowStream", statement, body)
+	if failed := body.end(); failed != nil {
+		return fault.Permanent(fmt.Errorf("encode Arrow stream: %w", failed))
 	}
 	return err
 }
 
+// arrowBody is a request's body that writes itself: the HTTP client has it write straight to the connection, in pieces as large
+// as the columns are. A client that would rather read gets the same through a pipe.
+type arrowBody struct {
+	plan *streamPlan
+
+	encoding sync.Mutex // held while records are used
+	ended    bool
+	failed   error // of the encoder, not of the connection
+
+	start  sync.Once
+	reader *io.PipeReader
+}
+
+var (
+	_ io.WriterTo = (*arrowBody)(nil)
+	_ io.Reader   = (*arrowBody)(nil)
+)
+
+// bodyBuffer gathers what is small between the columns.
+const bodyBuffer = 64 << 10
+
+// WriteTo writes the body.
+func (b *arrowBody) WriteTo(to io.Writer) (int64, error) {
+	b.encoding.Lock()
+	defer b.encoding.Unlock()
+	if b.ended {
+		return 0, errRequestEnded
+	}
+	counted := &countingWriter{to: to}
+	buffered := bufio.NewWriterSize(counted, bodyBuffer)
+	err := b.plan.write(buffered)
+	if err == nil {
+		err = buffered.Flush()
+	}
+	if err != nil && counted.err == nil {
+		b.failed = err
+	}
+	return counted.n, err
+}
+
+// Read reads the body for clients that do not know WriteTo.
+func (b *arrowBody) Read(p []byte) (int, error) {
+	b.start.Do(func() {
+		reader, writer := io.Pipe()
+		b.reader = reader
+		go func() {
+			_, err := b.WriteTo(writer)
+			_ = writer.CloseWithError(err) // always nil
+		}()
+	})
+	return b.reader.Read(p)
+}
+
+// end waits until the records are no longer used, which is soon: the request has ended. It returns what failed in the encoder.
+func (b *arrowBody) end() error {
+	b.start.Do(func() {}) // nobody reads any more
+	if b.reader != nil {
+		_ = b.reader.CloseWithError(errRequestEnded) // always nil
+	}
+	b.encoding.Lock()
+	defer b.encoding.Unlock()
+	b.ended = true
+	return b.failed
+}
+
+// countingWriter tells a connection's errors from the encoder's.
+type countingWriter struct {
+	to  io.Writer
+	n   int64
+	err error
+}
+
+func (c *countingWriter) Write(p []byte) (int, error) {
+	n, err := c.to.Write(p)
+	c.n += int64(n)
+	c.err = errors.Join(c.err, err)
+	return n, err
+}
+
 var errRequestEnded = errors.New("the request ended before its body")
-
-// writeStream writes the records as an Arrow IPC stream. Buffers stay uncompressed: on a loopback or a data centre's network
-// compressing costs more than sending.
-func writeStream(to io.Writer, mem memory.Allocator, records []arrow.Record) error {
-	writer := ipc.NewWriter(to, ipc.WithSchema(records[0].Schema()), ipc.WithAllocator(mem))
-	for _, record := range records {
-		if err := writer.Write(record); err != nil {
-			return errors.Join(err, writer.Close())
-		}
-	}
-	return writer.Close()
-}
-
-// shareDictionaries gives all records one dictionary for each dictionary column. ClickHouse reads a column's dictionary
-// once for a stream and goes on using it, so a second one would silently turn values into others. The caller releases the
-// result.
-func shareDictionaries(mem memory.Allocator, records []arrow.Record) (shared []arrow.Record, err error) {
-	schema := records[0].Schema()
-	columns := make([][]arrow.Array, len(records)) // by record; nil where the record's own column stays
-	for i := range columns {
-		columns[i] = make([]arrow.Array, schema.NumFields())
-	}
-	defer func() {
-		for _, own := range columns {
-			for _, column := range own {
-				if column != nil {
-					column.Release()
-				}
-			}
-		}
-	}()
-	for c := range schema.NumFields() {
-		dictionaryType, ok := schema.Field(c).Type.(*arrow.DictionaryType)
-		if !ok {
-			continue
-		}
-		first := records[0].Column(c).(*array.Dictionary).Dictionary()
-		same := true
-		for _, record := range records[1:] {
-			d := record.Column(c).(*array.Dictionary).Dictionary()
-			same = same && (d.Data() == first.Data() || array.Equal(d, first))
-		}
-		if same {
-			continue
-		}
-		if err := unifyColumn(mem, dictionaryType, records, columns, c); err != nil {
-			return nil, fmt.Errorf("column %s: %w", schema.Field(c).Name, err)
-		}
-	}
-	shared = make([]arrow.Record, len(records))
-	for i, record := range records {
-		own := make([]arrow.Array, len(columns[i]))
-		for c := range own {
-			if own[c] = columns[i][c]; own[c] == nil {
-				own[c] = record.Column(c)
-			}
-		}
-		shared[i] = array.NewRecord(schema, own, record.NumRows())
-	}
-	return shared, nil
-}
-
-func unifyColumn(mem memory.Allocator, dictionaryType *arrow.DictionaryType, records []arrow.Record, columns [][]arrow.Array, c int) error {
-	unifier, err := array.NewDictionaryUnifier(mem, dictionaryType.ValueType)
-	if err != nil {
-		return err
-	}
-	defer unifier.Release()
-	transposes := make([]*memory.Buffer, len(records))
-	defer func() {
-		for _, t := range transposes {
-			if t != nil {
-				t.Release()
-			}
-		}
-	}()
-	for i, record := range records {
-		if transposes[i], err = unifier.UnifyAndTranspose(record.Column(c).(*array.Dictionary).Dictionary()); err != nil {
-			return err
-		}
-	}
-	dictionary, err := unifier.GetResultWithIndexType(dictionaryType.IndexType)
-	if err != nil {
-		return err
-	}
-	defer dictionary.Release()
-	for i, record := range records {
-		from := record.Column(c).(*array.Dictionary)
-		transpose := arrow.Int32Traits.CastFromBytes(transposes[i].Bytes())
-		indices := array.NewInt32Builder(mem)
-		indices.Reserve(from.Len())
-		for row := range from.Len() {
-			if from.IsNull(row) {
-				indices.UnsafeAppendBoolToBitmap(false)
-				continue
-			}
-			indices.UnsafeAppend(transpose[from.GetValueIndex(row)])
-		}
-		built := indices.NewInt32Array()
-		indices.Release()
-		columns[i][c] = array.NewDictionaryArray(dictionaryType, built, dictionary)
-		built.Release()
-	}
-	return nil
-}
 
 func release(records []arrow.Record) {
 	for _, record := range records {

@@ -113,6 +113,7 @@ func selectOwn[T any](ctx context.Context, w *Warehouse, table, where string, ar
 	if err := w.data.Select(ctx, &rows, statement, args...); err != nil {
 		return nil, w.wrap(err, "read "+table)
 	}
+	settleTimes(rows)
 	return rows, nil
 }
 

@@ -2,6 +2,7 @@ package warehouse
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -172,6 +173,9 @@ func (r *Rows) All() iter.Seq2[[]Value, error] {
 			if err != nil {
 				yield(nil, r.wrap(err))
 				return
+			}
+			if len(bytes.TrimSpace(line)) == 0 {
+				continue // the server sets off an error that follows with an empty line
 			}
 			row := make([]Value, 0, len(r.columns))
 			var raw []json.RawMessage

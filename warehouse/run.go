@@ -31,6 +31,7 @@ type Run struct {
 	Rejected   int64     `ch:"rejected"`
 	Messages   int64     `ch:"messages"`
 	Bytes      int64     `ch:"bytes"`
+	Changes    string    `ch:"changes"` // how the source's columns had changed, one stream a line
 }
 
 // WriteRun writes how a run stands: when it starts, and again when it ends. What is written later counts.
