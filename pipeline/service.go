@@ -248,7 +248,7 @@ func (v *service) look(r *runner) {
 		if ok {
 			wait = min(wait, max(0, o.At.Sub(now)))
 			if o.At.After(now.Add(longestWait)) && !o.At.Equal(announced) {
-				v.log.Info("next run", "source", r.source.Name, "at", o.At.Format(time.RFC3339), "trigger", string(o.Trigger))
+				v.log.Info("next run", "source", r.source.Name, "at", o.At.In(v.session.project.Zone).Format(time.RFC3339), "trigger", string(o.Trigger))
 				announced = o.At
 			}
 		}
@@ -400,7 +400,7 @@ func (v *service) conclude(log *slog.Logger, r *runner, report *Report, trigger 
 		r.last = schedule.Last{Started: report.Began, Ended: time.Now(), Failed: err != nil, Attempt: attempt, Idle: idle}
 	}
 	last := r.last
-	silent := idle && r.source.Schedule.Continuous && scheduled(trigger) && time.Since(r.recorded) < idleRecord
+	silent := r.source.Schedule.Continuous && scheduled(trigger) && one.Messages == 0 && (stopped || idle && time.Since(r.recorded) < idleRecord)
 	if !silent {
 		r.recorded = time.Now()
 	}
@@ -430,7 +430,7 @@ func (v *service) conclude(log *slog.Logger, r *runner, report *Report, trigger 
 		log.Info("run stopped; the next one goes on from there", attrs...)
 	case err != nil:
 		if o, ok := r.plan.Next(last, v.began, time.Now()); ok {
-			attrs = append(attrs, "next", o.At.Format(time.RFC3339), "next_trigger", string(o.Trigger))
+			attrs = append(attrs, "next", o.At.In(v.session.project.Zone).Format(time.RFC3339), "next_trigger", string(o.Trigger))
 		}
 		log.Error("run failed", append(attrs, "error", oneLine(err))...)
 	default:
