@@ -14,6 +14,7 @@ CREATE TABLE IF NOT EXISTS `headwater`.`run`
     `rejected` Int64 DEFAULT 0 COMMENT '拒绝行数 / Rejected: Rows among them that could not be read or broke a rule on a personal field. [行]' CODEC(Delta, ZSTD(1)),
     `messages` Int64 DEFAULT 0 COMMENT '消息数 / Messages: Batches that were written. [条]' CODEC(Delta, ZSTD(1)),
     `bytes` Int64 DEFAULT 0 COMMENT '字节数 / Bytes: Size of the batches as they travel. [字节]' CODEC(Delta, ZSTD(1)),
+    `changes` String DEFAULT '' COMMENT '列变化 / Changes: How the source\'s columns had changed since they were last read, one stream a line; empty when they had not.' CODEC(ZSTD(1)),
     `_version` UInt64 COMMENT '版本 / Version: Place of the record in its source\'s own order; of records with the same key the highest counts.' CODEC(Delta, ZSTD(1)),
     `_deleted` UInt8 DEFAULT 0 COMMENT '已删除 / Deleted: 1 when the record is gone from its source.' CODEC(ZSTD(1))
 )
