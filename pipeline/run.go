@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -104,17 +105,16 @@ type Works struct {
 // Start runs the ingester and the loader until Stop. Linger is how long a flush waits for more rows.
 func (s *Session) Start(ctx context.Context, linger time.Duration, progress Progress) *Works {
 	t := &tally{counts: map[string]Counts{}, tell: progress}
-	group := s.project.TopicPrefix() + s.project.Name + "."
 	w := &Works{session: s}
 	w.Ingester = ingest.New(ingest.Config{
-		Client: s.client, Index: s.index, Group: group + "ingest", Topics: s.topics, Checkpoints: checkpoints{s.warehouse.Warehouse},
+		Client: s.client, Index: s.index, Group: s.project.TopicPrefix() + s.project.Name + ".ingest", Topics: s.topics, Checkpoints: checkpoints{s.warehouse.Warehouse},
 		Allocator: s.opts.Allocator, Logger: s.opts.Logger, Writer: writerName(), Parallel: s.project.Limits.Readers,
 		Progress: func(source string, read, written int64) {
 			t.add(source, func(c *Counts) { c.Read += read; c.InKafka += written })
 		},
 	})
 	w.Loader = load.New(load.Config{
-		Client: s.client, Warehouse: s.warehouse.Warehouse, Group: group + "load", Topics: s.topics,
+		Client: s.client, Warehouse: s.warehouse.Warehouse, Group: loadGroup(s.project), Topics: s.topics,
 		Shaping: s.shaping, Compile: s.compile, Tables: s.tables(), OnGap: s.onGap(),
 		Allocator: s.opts.Allocator, Logger: s.opts.Logger, Limits: load.Limits{Records: s.project.Limits.FlushRows, Bytes: s.project.Limits.InFlightMiB << 20, Linger: linger},
 		Progress: func(source string, add load.Counts) {
@@ -155,6 +155,9 @@ func (w *Works) Stop() error {
 	w.stop()
 	return w.group.Wait()
 }
+
+// loadGroup is the consumer group whose committed offsets say how far the project's topics are loaded.
+func loadGroup(p *project.Project) string { return p.TopicPrefix() + p.Name + ".load" }
 
 func (s *Session) tables() []string {
 	var out []string
@@ -352,6 +355,7 @@ func (w *Works) record(ctx context.Context, report *Report, trigger string, atte
 		run := warehouse.Run{
 			Run: report.Run, Source: r.Source, Trigger: trigger, Instance: writerName(), StartedAt: report.Began, FinishedAt: report.Began.Add(report.Took),
 			Attempt: attempt, Outcome: warehouse.RunDone, Shards: int64(r.Shards), Extracted: r.Written, Rejected: r.Rejected, Messages: r.Messages, Bytes: r.Bytes,
+			Changes: strings.Join(r.Changes, "\n"),
 		}
 		switch {
 		case r.Err != nil && errors.Is(r.Err, context.Canceled):

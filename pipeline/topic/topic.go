@@ -315,7 +315,10 @@ func (c *Client) checkTopics(ctx context.Context, specs []Spec) error {
 	return nil
 }
 
-// Partitions returns how many partitions the topic has.
+// ErrUnknown says that the broker does not know the topic.
+var ErrUnknown = errors.New("the broker does not know it")
+
+// Partitions returns how many partitions the topic has; the error is ErrUnknown when there is no such topic.
 func (c *Client) Partitions(ctx context.Context, name string) (int, error) {
 	meta, err := c.kafka.Metadata(ctx, &kafka.MetadataRequest{Topics: []string{name}})
 	if err != nil {
@@ -323,13 +326,16 @@ func (c *Client) Partitions(ctx context.Context, name string) (int, error) {
 	}
 	for _, t := range meta.Topics {
 		if t.Name == name {
+			if errors.Is(t.Error, kafka.UnknownTopicOrPartition) {
+				return 0, fmt.Errorf("look up topic %s: %w (%w)", name, ErrUnknown, t.Error)
+			}
 			if t.Error != nil {
 				return 0, Classify(fmt.Errorf("look up topic %s: %w", name, t.Error))
 			}
 			return len(t.Partitions), nil
 		}
 	}
-	return 0, fmt.Errorf("look up topic %s: the broker does not know it", name)
+	return 0, fmt.Errorf("look up topic %s: %w", name, ErrUnknown)
 }
 
 // Bounds returns the offset of the first record that the partition still has and that of the next one it will get.
