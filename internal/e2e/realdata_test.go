@@ -49,8 +49,10 @@ func TestEpidemicIsLoadedAndThe863ProvinceDaysAreFound(t *testing.T) {
 	for _, part := range want.Parts {
 		parts[part.Province+" "+part.Name] = part.Rows
 	}
-	for _, r := range p.query(t, "SELECT region, member, count() AS rows FROM observation_current WHERE member != '' AND indicator = 'EP-CONFIRMED' GROUP BY region, member") {
-		name := fmt.Sprint(r["region"], " ", r["member"])
+	for _, r := range p.query(t, `SELECT p.name AS province, o.member AS member, count() AS rows FROM observation_current AS o
+		INNER JOIN (SELECT code, any(name) AS name FROM region FINAL WHERE level = 'province' GROUP BY code) AS p ON p.code = toString(o.region)
+		WHERE o.member != '' AND o.indicator = 'EP-CONFIRMED' GROUP BY p.name, o.member`) {
+		name := fmt.Sprint(r["province"], " ", r["member"])
 		if fmt.Sprint(r["rows"]) != strconv.Itoa(parts[name]) {
 			t.Errorf("%s: %v rows, want %d", name, r["rows"], parts[name])
 		}
