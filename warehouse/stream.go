@@ -1,7 +1,6 @@
 package warehouse
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -14,7 +13,8 @@ import (
 )
 
 // streamPlan says how records go to the server as one Arrow IPC stream. Every byte of a row is written, sent, kept, read and
-// parsed, so columns that the table fills by itself are left out, and positions in dictionaries are as narrow as they can be.
+// parsed, so positions in dictionaries are as narrow as they can be. (Columns of nulls and defaults are sent all the same: what
+// the server does to fill columns that are left out costs it more than reading them, tried.)
 //
 // All records share one dictionary for each dictionary column: ClickHouse reads a column's dictionary once for a stream and
 // goes on using it, so a second one would silently turn values into others.
@@ -44,10 +44,6 @@ func planStream(mem memory.Allocator, records []arrow.Record) (p *streamPlan, er
 	}()
 	var fields []arrow.Field
 	for at, field := range records[0].Schema().Fields() {
-		// A stream needs a column to tell how many rows it has.
-		if more := at+1 < records[0].Schema().NumFields() || len(fields) > 0; more && filledByTable(field, records, at) {
-			continue
-		}
 		column := streamColumn{at: at}
 		if typ, ok := field.Type.(*arrow.DictionaryType); ok {
 			column.typ = typ
@@ -77,52 +73,6 @@ func (p *streamPlan) release() {
 		p.columns[i].release()
 	}
 	p.columns = nil
-}
-
-// filledByTable reports whether a table without the column would hold the same: all null in a nullable column, which never has
-// a default of its own (schemas.Field.Nullable), or the defaults of lineage columns.
-func filledByTable(field arrow.Field, records []arrow.Record, at int) bool {
-	empty := func(c arrow.Array) bool { return false }
-	switch {
-	case field.Nullable:
-		empty = func(c arrow.Array) bool { return c.NullN() == c.Len() }
-	case field.Name == "_deleted", field.Name == "_partition":
-		empty = func(c arrow.Array) bool { return c.NullN() == 0 && onlyZeros(c) }
-	case field.Name == "_flags":
-		empty = func(c arrow.Array) bool {
-			list, ok := c.(*array.List)
-			return ok && list.NullN() == 0 && list.ListValues().Len() == 0
-		}
-	}
-	for _, r := range records {
-		if c := r.Column(at); c.Len() > 0 && !empty(c) {
-			return false
-		}
-	}
-	return true
-}
-
-// zeroBytes is what columns are compared with; nobody writes it.
-var zeroBytes [64 << 10]byte
-
-func allZero(b []byte) bool {
-	for len(b) > len(zeroBytes) {
-		if !bytes.Equal(b[:len(zeroBytes)], zeroBytes[:]) {
-			return false
-		}
-		b = b[len(zeroBytes):]
-	}
-	return bytes.Equal(b, zeroBytes[:len(b)])
-}
-
-func onlyZeros(c arrow.Array) bool {
-	width, ok := c.DataType().(arrow.FixedWidthDataType)
-	data := c.Data()
-	if !ok || width.BitWidth()%8 != 0 || len(data.Buffers()) < 2 || data.Buffers()[1] == nil {
-		return false
-	}
-	size := width.BitWidth() / 8
-	return allZero(data.Buffers()[1].Bytes()[data.Offset()*size : (data.Offset()+data.Len())*size])
 }
 
 // share finds the column's one dictionary and how wide positions in it are.
