@@ -21,4 +21,4 @@ CREATE TABLE IF NOT EXISTS `headwater`.`run`
 ENGINE = ReplacingMergeTree(`_version`, `_deleted`)
 ORDER BY (`run`, `source`)
 SETTINGS non_replicated_deduplication_window = 10000
-COMMENT '运行历史 / Run (v1): One run of one source.'
+COMMENT '运行历史 / Run (v2): One run of one source.'
