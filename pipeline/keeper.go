@@ -62,7 +62,7 @@ func (k *keeper) watch(ctx context.Context, stateDir string, kind embedded.Kind,
 			if ctx.Err() != nil {
 				return
 			}
-			log.Warn("the embedded server does not start", "server", string(kind), "wait", wait, "error", err)
+			log.Warn("the embedded server does not start", "server", string(kind), "wait", wait.String(), "error", err)
 			select {
 			case <-ctx.Done():
 				return

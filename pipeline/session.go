@@ -66,7 +66,8 @@ type Depot struct {
 }
 
 // OpenWarehouse connects to the project's warehouse and starts the embedded one if the project names none. With reader it logs
-// in for reading only where it can.
+// in for reading only where it can. It does not wait for a server that is away: that is an environmental error,
+// warehouse.ErrAway.
 func OpenWarehouse(ctx context.Context, p *project.Project, opts Options) (*Depot, error) {
 	opts.defaults()
 	settings, err := p.Warehouse()
@@ -82,7 +83,7 @@ func OpenWarehouse(ctx context.Context, p *project.Project, opts Options) (*Depo
 		d.Endpoint = d.keeper.endpoint
 		cfg.Addr, cfg.User, cfg.Password = d.Endpoint.Addr, d.Endpoint.User, d.Endpoint.Password
 	}
-	if d.Warehouse, err = awaitServer(ctx, opts.Logger, "the warehouse", func() (*warehouse.Warehouse, error) { return warehouse.Open(ctx, cfg) }); err != nil {
+	if d.Warehouse, err = warehouse.Open(ctx, cfg); err != nil {
 		return nil, errors.Join(err, d.close())
 	}
 	return d, nil
@@ -105,10 +106,10 @@ func awaitServer[T any](ctx context.Context, log *slog.Logger, what string, open
 	wait := 200 * time.Millisecond
 	for {
 		out, err := open()
-		if err == nil || !fault.IsTransient(err) {
+		if err == nil || !fault.IsTransient(err) && !errors.Is(err, warehouse.ErrAway) {
 			return out, err
 		}
-		log.Warn("waiting for "+what, "wait", wait, "error", err)
+		log.Warn("waiting for "+what, "wait", wait.String(), "error", err)
 		select {
 		case <-ctx.Done():
 			return out, fault.Environment(fmt.Errorf("%s did not answer: %w", what, err))
@@ -132,7 +133,7 @@ func Open(ctx context.Context, p *project.Project, opts Options) (s *Session, er
 	if s.shaping, err = Shape(p, opts.Allocator); err != nil {
 		return s, err
 	}
-	if s.warehouse, err = OpenWarehouse(ctx, p, opts); err != nil {
+	if s.warehouse, err = awaitServer(ctx, opts.Logger, "the warehouse", func() (*Depot, error) { return OpenWarehouse(ctx, p, opts) }); err != nil {
 		return s, err
 	}
 	if err = s.prepareWarehouse(ctx); err != nil {

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/url"
 	"strings"
 	"syscall"
 
@@ -201,6 +202,9 @@ func (w *Warehouse) wrap(err error, what string) error {
 		return err
 	}
 	if isAway(err) {
+		if request, ok := errors.AsType[*url.Error](err); ok {
+			err = request.Err // without the request's long list of settings
+		}
 		return fault.Transient(fmt.Errorf("%s at %s: %w: %w", what, w.config.Addr, ErrAway, err))
 	}
 	err = fmt.Errorf("%s: %w", what, err)

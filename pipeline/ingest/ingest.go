@@ -49,6 +49,12 @@ type Preparer interface {
 	Ingress(ctx context.Context, rec arrow.Record) (kept arrow.Record, rejects []connectors.Reject, err error)
 }
 
+// needy is a Preparer that knows which columns the mapping behind it reads.
+type needy interface {
+	// Missing returns those that the schema lacks, sorted.
+	Missing(schema *arrow.Schema) []string
+}
+
 // Job is one pass over one source.
 type Job struct {
 	Source   string
@@ -70,6 +76,7 @@ type Result struct {
 	Bytes     int64
 	Elsewhere int              // shards whose partition another process holds
 	Changes   []string         // how streams' columns changed since they were last read
+	Missing   []string         // columns that mappings read and streams do not have: their rows will be quarantined
 	Counted   map[string]int64 // shard -> the source's own count, where it can count
 	Ends      map[End]int64    // offset after the newest record that this pass wrote
 }
@@ -265,7 +272,7 @@ func (i *Ingester) Ingest(ctx context.Context, job Job) (Result, error) {
 		for _, shard := range shards {
 			g.Go(func() error {
 				if err := pass.shard(ctx, shard, prepare, partitions); err != nil {
-					pass.fail(&errs, fmt.Errorf("source %s: %s: %w", job.Source, shard, err))
+					pass.fail(&errs, place(job.Source, shard, err))
 				}
 				return nil
 			})
@@ -275,6 +282,14 @@ func (i *Ingester) Ingest(ctx context.Context, job Job) (Result, error) {
 		return pass.result, err
 	}
 	return pass.result, errors.Join(errs...)
+}
+
+// place says where an error happened. Connectors name the shard themselves in what they say about it.
+func place(source string, s connectors.Stream, err error) error {
+	if s.Shard != "" && strings.HasPrefix(err.Error(), s.Shard) {
+		return fmt.Errorf("source %s, stream %s: %w", source, s.Name, err)
+	}
+	return fmt.Errorf("source %s, stream %s: %w", source, s, err)
 }
 
 type pass struct {
@@ -306,6 +321,7 @@ func (p *pass) shard(ctx context.Context, s connectors.Stream, prepare Preparer,
 	wait := backoff.NewExponentialBackOff()
 	wait.InitialInterval, wait.MaxInterval = 200*time.Millisecond, 30*time.Second
 	for failures := 0; ; {
+		unwritten := int64(0)
 		partition, generation, err := p.partition(ctx, end)
 		if err == nil && partition == nil {
 			p.mu.Lock()
@@ -314,7 +330,7 @@ func (p *pass) shard(ctx context.Context, s connectors.Stream, prepare Preparer,
 			return nil
 		}
 		if err == nil {
-			err = p.read(ctx, generation, s, prepare, partition, end)
+			unwritten, err = p.read(ctx, generation, s, prepare, partition, end)
 		}
 		switch {
 		case err == nil:
@@ -326,16 +342,19 @@ func (p *pass) shard(ctx context.Context, s connectors.Stream, prepare Preparer,
 			return ctx.Err()
 		case errors.Is(err, ErrDemoted):
 			p.reclaim(end)
+			p.unread(unwritten)
 			continue
 		case generation != nil && generation.Err() != nil:
+			p.unread(unwritten)
 			continue
 		case !fault.IsTransient(err) || failures+1 >= p.job.Tries:
 			p.reclaim(end)
 			return err
 		}
 		failures++
+		p.unread(unwritten)
 		d := wait.NextBackOff()
-		p.cfg.Logger.Warn("reading stopped; trying again from the last cursor", "source", p.job.Source, "stream", s.String(), "wait", d, "error", err)
+		p.cfg.Logger.Warn("reading stopped; trying again from the last cursor", "source", p.job.Source, "stream", s.String(), "wait", d.String(), "error", err)
 		p.reclaim(end)
 		select {
 		case <-ctx.Done():
@@ -343,6 +362,14 @@ func (p *pass) shard(ctx context.Context, s connectors.Stream, prepare Preparer,
 		case <-time.After(d):
 		}
 	}
+}
+
+// unread takes rows out of the count that were read but not written, as they are read again.
+func (p *pass) unread(rows int64) {
+	p.mu.Lock()
+	p.result.Read -= rows
+	p.mu.Unlock()
+	p.progress(-rows, 0)
 }
 
 func (p *pass) count(ctx context.Context, s connectors.Stream) error {
@@ -369,8 +396,8 @@ type parcel struct {
 }
 
 // read runs two goroutines: one reads, prepares and encodes, the other writes the batch before. When reading fails, what was
-// read before is still written; when writing fails, reading stops.
-func (p *pass) read(ctx, generation context.Context, s connectors.Stream, prepare Preparer, partition *Partition, end End) error {
+// read before is still written; when writing fails, reading stops. It returns how many rows it read that are not written.
+func (p *pass) read(ctx, generation context.Context, s connectors.Stream, prepare Preparer, partition *Partition, end End) (unwritten int64, err error) {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	defer context.AfterFunc(generation, stop)()
@@ -378,11 +405,15 @@ func (p *pass) read(ctx, generation context.Context, s connectors.Stream, prepar
 	parcels := make(chan parcel, 1)
 	reading, stopReading := context.WithCancel(ctx)
 	defer stopReading()
+	var rows int64 // read; the channel's close hands it over
 	readErr := make(chan error, 1)
 	go func() {
 		defer close(parcels)
-		readErr <- p.feed(reading, s, after, prepare, parcels)
+		var err error
+		rows, err = p.feed(reading, s, after, prepare, parcels)
+		readErr <- err
 	}()
+	var written int64
 	var writeErr error
 	for out := range parcels {
 		if writeErr != nil {
@@ -390,30 +421,33 @@ func (p *pass) read(ctx, generation context.Context, s connectors.Stream, prepar
 		}
 		if writeErr = p.deliver(ctx, partition, epoch, end, out); writeErr != nil {
 			stopReading()
+			continue
 		}
+		written += int64(out.header.Rows + out.header.Rejects)
 	}
 	if err := <-readErr; writeErr == nil {
-		return err
+		return rows - written, err
 	}
-	return writeErr
+	return rows - written, writeErr
 }
 
-func (p *pass) feed(ctx context.Context, s connectors.Stream, after connectors.Cursor, prepare Preparer, parcels chan<- parcel) error {
+func (p *pass) feed(ctx context.Context, s connectors.Stream, after connectors.Cursor, prepare Preparer, parcels chan<- parcel) (rows int64, err error) {
 	for b, err := range p.job.Reader.Read(ctx, s, after) {
 		if err != nil {
-			return err
+			return rows, err
 		}
+		rows += b.Record.NumRows() + int64(len(b.Rejects))
 		out, err := p.pack(ctx, s, b, prepare)
 		if err != nil {
-			return err
+			return rows, err
 		}
 		select {
 		case parcels <- out:
 		case <-ctx.Done():
-			return ctx.Err()
+			return rows, ctx.Err()
 		}
 	}
-	return nil
+	return rows, nil
 }
 
 func (p *pass) deliver(ctx context.Context, partition *Partition, epoch int64, end End, out parcel) error {
@@ -447,6 +481,7 @@ func (p *pass) pack(ctx context.Context, s connectors.Stream, b connectors.Batch
 		return parcel{}, fault.Permanent(fmt.Errorf("the connector's cursor has %d bytes; at most %d fit a message", len(b.Cursor), connectors.MaxCursorBytes))
 	}
 	p.noteColumns(ctx, s, b.Record.Schema())
+	p.noteMissing(s, b.Record.Schema(), prepare)
 	rows := b.Record.NumRows() + int64(len(b.Rejects))
 	p.mu.Lock()
 	p.result.Read += rows
@@ -525,6 +560,28 @@ func (p *pass) noteColumns(ctx context.Context, s connectors.Stream, schema *arr
 	}
 	if err := p.cfg.Index.SetColumns(ctx, p.job.Source, s.Name, now); err != nil {
 		p.cfg.Logger.Warn("the stream's columns could not be recorded", "source", p.job.Source, "stream", s.Name, "error", err)
+	}
+}
+
+// noteMissing tells the operator, once a pass, stream and set of columns, that rows lack what their mapping reads.
+func (p *pass) noteMissing(s connectors.Stream, schema *arrow.Schema, prepare Preparer) {
+	n, ok := prepare.(needy)
+	if !ok {
+		return
+	}
+	missing := n.Missing(schema)
+	if len(missing) == 0 {
+		return
+	}
+	note := s.Name + ": " + strings.Join(missing, ", ")
+	p.mu.Lock()
+	said := slices.Contains(p.result.Missing, note)
+	if !said {
+		p.result.Missing = append(p.result.Missing, note)
+	}
+	p.mu.Unlock()
+	if !said {
+		p.cfg.Logger.Warn("columns that the mapping reads are not there; rows without them are quarantined", "source", p.job.Source, "stream", s.String(), "missing", missing)
 	}
 }
 

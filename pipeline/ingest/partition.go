@@ -101,7 +101,7 @@ func (p *Partition) append(ctx context.Context, r topic.Record) (int64, error) {
 		if topic.Refused(err) || !fault.IsTransient(err) {
 			return 0, err
 		}
-		p.log.Warn("the broker did not answer; sending again", "topic", p.topic, "partition", p.partition, "wait", wait, "error", err)
+		p.log.Warn("the broker did not answer; sending again", "topic", p.topic, "partition", p.partition, "wait", wait.String(), "error", err)
 		select {
 		case <-ctx.Done():
 			return 0, errors.Join(ctx.Err(), err)

@@ -189,7 +189,7 @@ func retry[T any](ctx context.Context, l *landing, what string, fn func() (T, er
 		if !fault.IsTransient(err) {
 			return out, fmt.Errorf("%s: %w", what, err)
 		}
-		l.log.Warn("waiting to try again", "to", what, "wait", wait, "error", err)
+		l.log.Warn("waiting to try again", "to", what, "wait", wait.String(), "error", err)
 		select {
 		case <-ctx.Done():
 			return out, ctx.Err()

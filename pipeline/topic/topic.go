@@ -10,7 +10,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"net"
 	"slices"
 	"strconv"
 	"strings"
@@ -130,12 +129,12 @@ func Classify(err error) error {
 		}
 		return err
 	}
-	if _, ok := errors.AsType[net.Error](err); ok || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) ||
-		errors.Is(err, context.DeadlineExceeded) || errors.Is(err, net.ErrClosed) || errors.Is(err, io.ErrClosedPipe) {
-		return fault.Transient(err)
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		// Some brokers close the connection instead of saying that they refuse a login, or that they expect TLS.
+		return fault.Transient(fmt.Errorf("the broker closed the connection; if it goes on doing so, check broker.user, password, mechanism and tls: %w", err))
 	}
-	// kafka-go reports a lost connection in several untyped ways; an unknown error of the transport is tried again, and the
-	// bound on tries turns it into a failure if it stays.
+	// Whatever befell the connection may pass. kafka-go reports a lost one in several untyped ways, so that an unknown error is
+	// tried again too; the bound on tries turns it into a failure if it stays.
 	return fault.Transient(err)
 }
 

@@ -137,7 +137,7 @@ func (b *batch) arrived(c *maskedColumn) vector {
 	column := columnOf(b.rec, c.column)
 	if column == nil {
 		for _, name := range p.source.columns {
-			b.failAll(p, "schema.column-missing", fmt.Sprintf("the source has no column %q any more", name))
+			b.failAll(p, "schema.column-missing", fmt.Sprintf("the source has no column %q, which the mapping reads", name))
 		}
 		return vector{arr: allNull(b.mem, arrow.BinaryTypes.String, b.n), constant: true}
 	}

@@ -159,7 +159,7 @@ func (b *batch) source(p *fieldPlan) (arr arrow.Array, ok bool) {
 func (b *batch) readable(p *fieldPlan, name string) bool {
 	column := columnOf(b.rec, name)
 	if column == nil {
-		b.failAll(p, "schema.column-missing", fmt.Sprintf("the source has no column %q any more", name))
+		b.failAll(p, "schema.column-missing", fmt.Sprintf("the source has no column %q, which the mapping reads", name))
 		return false
 	}
 	if !hasText(column.DataType()) {
