@@ -49,6 +49,19 @@ func (w *Warehouse) Gone(ctx context.Context, schema *schemas.Schema, q GoneQuer
 	}
 }
 
+// Brought reports whether the table has rows that the shard's content of that extraction time brought.
+func (w *Warehouse) Brought(ctx context.Context, table, source, stream, shard string, at time.Time) (bool, error) {
+	var n uint64
+	err := w.data.QueryRow(ctx, "SELECT count() FROM (SELECT 1 FROM "+w.table(table)+
+		" WHERE _source = {source:String} AND _stream = {stream:String} AND _shard = {shard:String} AND _deleted = 0"+
+		" AND _extracted_at = fromUnixTimestamp64Micro({at:Int64}, 'UTC') LIMIT 1)",
+		clickhouse.Named("source", source), clickhouse.Named("stream", stream), clickhouse.Named("shard", shard), clickhouse.Named("at", at.UnixMicro())).Scan(&n)
+	if err != nil {
+		return false, w.wrap(err, fmt.Sprintf("look for new rows of %s/%s in %s", source, stream, table))
+	}
+	return n > 0, nil
+}
+
 func (w *Warehouse) gone(ctx context.Context, schema *schemas.Schema, q GoneQuery, yield func(arrow.Record) bool) error {
 	what := fmt.Sprintf("look for replaced rows of %s/%s in %s", q.Source, q.Stream, schema.Name)
 	table, key := w.table(schema.TableName()), quoteNames(schema.Key())

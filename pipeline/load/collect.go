@@ -36,11 +36,13 @@ type content struct {
 	quarantine []warehouse.QuarantineRow
 	accounts   map[account]*warehouse.LedgerRow
 	replaced   []replacement
+	brought    map[delivery]*yield
 	closed     []closure
 
 	messages, void, foreign int64
 	records                 int // in all tables
 	bytes                   int // of Arrow data held
+	shared                  shared
 }
 
 // part is what a flush brings to one table.
@@ -56,6 +58,25 @@ type part struct {
 // account is one line of the ledger within a flush.
 type account struct{ source, stream, shard, run, schema string }
 
+// delivery is one content of a shard: what one extraction of it brings.
+type delivery struct {
+	source, stream, shard string
+	at                    int64 // extraction time in µs
+}
+
+// yield is what became of the rows of a delivery that are in a flush.
+type yield struct{ loaded, quarantined int64 }
+
+func (c *content) yieldOf(h message.Header) *yield {
+	d := delivery{h.Source, h.Stream, h.Shard, h.ExtractedAt.UnixMicro()}
+	y, ok := c.brought[d]
+	if !ok {
+		y = &yield{}
+		c.brought[d] = y
+	}
+	return y
+}
+
 // replacement says that a shard's content was replaced.
 type replacement struct {
 	table                 string
@@ -66,6 +87,7 @@ type replacement struct {
 	origin                origin
 	deleted               int64
 	account               account
+	yield                 *yield
 }
 
 // closure is a quarantined row that was replayed.
@@ -84,6 +106,7 @@ func (c *content) release() {
 		}
 		p.records = nil
 	}
+	c.shared.release()
 }
 
 func (c *content) part(s *schemas.Schema) *part {
@@ -127,7 +150,7 @@ type Limits struct {
 // collect reads from a.From on until the flush is full, or ends where it is asked to end, or nothing more is there. It waits
 // for the first record. The caller releases the content.
 func (c *collector) collect(ctx context.Context, a Collect, shaping Shaping) (out *content, err error) {
-	out = &content{from: a.From, to: a.From, after: a.State, shape: shaping.Hash, accounts: map[account]*warehouse.LedgerRow{}}
+	out = &content{from: a.From, to: a.From, after: a.State, shape: shaping.Hash, accounts: map[account]*warehouse.LedgerRow{}, brought: map[delivery]*yield{}}
 	defer func() {
 		if err != nil {
 			out.release()
@@ -253,6 +276,7 @@ func (c *collector) batch(ctx context.Context, out *content, r topic.Record, h m
 		out.quarantine = append(out.quarantine, c.unreadRow(o, h.Rows+i, reject, mapping))
 	}
 	l.Quarantined += int64(len(rejects))
+	out.yieldOf(h).quarantined += int64(len(rejects))
 
 	replays, err := replaysOf(rec)
 	if err != nil {
@@ -323,6 +347,9 @@ func (c *collector) mapped(ctx context.Context, out *content, o origin, rec arro
 			l.Warnings++
 		}
 	}
+	y := out.yieldOf(o.Header)
+	y.loaded += loaded
+	y.quarantined += int64(len(result.Quarantined))
 	p := out.part(mapping.Schema())
 	if !slices.Contains(p.accounts, a) {
 		p.accounts = append(p.accounts, a)
@@ -330,7 +357,7 @@ func (c *collector) mapped(ctx context.Context, out *content, o origin, rec arro
 	if o.Replaces {
 		out.replaced = append(out.replaced, replacement{
 			table: mapping.Schema().Name, source: o.Source, stream: o.Stream, shard: o.Shard,
-			before: o.ExtractedAt, offset: o.offset, index: uint32((o.Rows + o.Rejects) * mapping.FanOut()), origin: o, account: a,
+			before: o.ExtractedAt, offset: o.offset, index: uint32((o.Rows + o.Rejects) * mapping.FanOut()), origin: o, account: a, yield: y,
 		})
 	}
 	if result.Records.NumRows() == 0 {
@@ -341,7 +368,7 @@ func (c *collector) mapped(ctx context.Context, out *content, o origin, rec arro
 	per.index = indexOf(result.Row, uint32(mapping.FanOut()), number)
 	per.identity = mapping.FanOut() == 1 && original == nil && n == int(rec.NumRows())
 	res.fill(&per, result.Row)
-	full := withLineage(c.mem, result.Records, o, per)
+	full := withLineage(c.mem, result.Records, o, per, &out.shared)
 	p.records = append(p.records, full)
 	p.rows += n
 	sum := p.expected[o.offset]
@@ -351,7 +378,7 @@ func (c *collector) mapped(ctx context.Context, out *content, o origin, rec arro
 	}
 	p.expected[o.offset] = sum
 	out.records += n
-	out.bytes += sizeOf(full)
+	out.bytes += out.shared.bytes(full)
 	return nil
 }
 
@@ -369,18 +396,6 @@ func indexOf(rows []uint32, fanOut uint32, number func(uint32) uint32) []uint32 
 		out[i] = number(row)*fanOut + nth
 	}
 	return out
-}
-
-func sizeOf(rec arrow.Record) int {
-	n := 0
-	for _, c := range rec.Columns() {
-		for _, b := range c.Data().Buffers() {
-			if b != nil && b != zeros && b != ordinal {
-				n += b.Len()
-			}
-		}
-	}
-	return n
 }
 
 // columnQuarantine marks rows of a replay: the id of the quarantined row that each one was.
@@ -431,7 +446,10 @@ func reserved(rec arrow.Record) reservedColumns {
 }
 
 func (r reservedColumns) fill(p *perRow, rows []uint32) {
-	if r.row != nil {
+	switch {
+	case r.row != nil && p.identity && r.row.NullN() == 0 && slices.Min(r.row.Int64Values()) >= 0:
+		p.rowsAs = r.row
+	case r.row != nil:
 		values := r.row.Int64Values()
 		p.row = make([]uint64, len(rows))
 		for i, row := range rows {

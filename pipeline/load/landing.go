@@ -427,6 +427,9 @@ func (l *landing) remove(ctx context.Context, a Remove) (Event, error) {
 func (l *landing) tombstones(ctx context.Context, p *part, r *replacement) error {
 	mem := l.service.cfg.Allocator
 	r.deleted = 0
+	if stands, err := l.stands(ctx, p, r); err != nil || stands {
+		return err
+	}
 	next := r.index
 	gone := l.service.cfg.Warehouse.Gone(ctx, p.schema, warehouse.GoneQuery{
 		Source: r.source, Stream: r.stream, Shard: r.shard, Before: r.before, Range: l.flushRange(), Offset: r.offset,
@@ -440,7 +443,9 @@ func (l *landing) tombstones(ctx context.Context, p *part, r *replacement) error
 		for i := range n {
 			per.index[i], per.deleted[i] = next+uint32(i), true
 		}
-		rec := withLineage(mem, keys, r.origin, per)
+		var kept shared
+		rec := withLineage(mem, keys, r.origin, per, &kept)
+		kept.release() // the record has what it needs
 		token := l.token(p.schema.Name, fmt.Sprintf("gone/%d/%d", r.offset, next))
 		err := l.put(ctx, p, []arrow.Record{rec}, n, token, true)
 		if err == nil {
@@ -454,6 +459,22 @@ func (l *landing) tombstones(ctx context.Context, p *part, r *replacement) error
 		r.deleted += int64(n)
 	}
 	return nil
+}
+
+// stands reports that what a shard brought before is to stay although its content was replaced: nothing of the new content could
+// be loaded, and some of it is in quarantine. A column that went away or changed its type must not empty a table; the next
+// content of which anything can be loaded replaces both.
+func (l *landing) stands(ctx context.Context, p *part, r *replacement) (bool, error) {
+	if r.yield.loaded > 0 || r.yield.quarantined == 0 {
+		return false, nil
+	}
+	// Earlier flushes may have loaded some of it.
+	some, err := l.service.cfg.Warehouse.Brought(ctx, p.schema.TableName(), r.source, r.stream, r.shard, r.before)
+	if err != nil || some {
+		return false, err
+	}
+	l.log.Warn("nothing of the new content could be loaded; what the shard brought before stays", "source", r.source, "stream", r.stream, "shard", r.shard, "quarantined", r.yield.quarantined)
+	return true, nil
 }
 
 // tombstonesThere reads back (L5), and sends what is missing under a second token.

@@ -31,6 +31,7 @@ type Warehouse interface {
 	Landed(ctx context.Context, table string, r warehouse.Range, since time.Time, want warehouse.Expected) (bool, error)
 	Missing(ctx context.Context, schema *schemas.Schema, r warehouse.Range, records []arrow.Record) ([][]uint32, error)
 	Gone(ctx context.Context, schema *schemas.Schema, q warehouse.GoneQuery) iter.Seq2[arrow.Record, error]
+	Brought(ctx context.Context, table, source, stream, shard string, at time.Time) (bool, error)
 	Reach(ctx context.Context, tables []string, topic string, partition int32, incarnation string, from int64) (int64, error)
 	Checkpoint(ctx context.Context, topic string, partition int32) (warehouse.Checkpoint, bool, error)
 	Held(ctx context.Context, topic string, partition int32) ([]warehouse.HeldFlush, error)
