@@ -56,14 +56,13 @@ func (s *stoppable) Read(ctx context.Context, stream connectors.Stream, after co
 		defer cancel()
 		defer context.AfterFunc(s.reading, cancel)() // a source that waits for data need not come to a batch first
 		for b, err := range s.Source.Read(ctx, stream, after) {
-			stopped := s.reading.Err() != nil
-			if err != nil && stopped {
+			if err != nil && s.reading.Err() != nil {
 				err = errStopped
 			}
 			if !yield(b, err) || err != nil {
 				return
 			}
-			if stopped {
+			if s.reading.Err() != nil {
 				yield(connectors.Batch{}, errStopped)
 				return
 			}

@@ -8,6 +8,7 @@ package schedule
 
 import (
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/robfig/cron/v3"
@@ -36,6 +37,10 @@ func Compile(spec Spec) (Plan, error) {
 		p.spec.Zone = time.UTC
 	}
 	if spec.Cron != "" {
+		// The zone has a place of its own, and cron v3.0.1 panics at a zone in the expression without anything after it.
+		if strings.HasPrefix(spec.Cron, "TZ=") || strings.HasPrefix(spec.Cron, "CRON_TZ=") {
+			return Plan{}, fmt.Errorf("cron expression %q: it must not name a time zone", spec.Cron)
+		}
 		times, err := cron.ParseStandard(spec.Cron)
 		if err != nil {
 			return Plan{}, fmt.Errorf("cron expression %q: %w", spec.Cron, err)

@@ -117,7 +117,7 @@ func TestPausesGrowAndEnd(t *testing.T) {
 
 func TestCompileRefusesWhatIsNoCronExpression(t *testing.T) {
 	t.Parallel()
-	for _, text := range []string{"61 * * * *", "* * * *", "x", "* * * * * *"} {
+	for _, text := range []string{"61 * * * *", "* * * *", "x", "* * * * * *", "TZ=UTC", "CRON_TZ=UTC", "TZ=UTC 1 2 * * *"} {
 		if _, err := Compile(Spec{Cron: text}); err == nil {
 			t.Errorf("%q was taken", text)
 		}
