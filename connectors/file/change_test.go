@@ -283,7 +283,7 @@ func TestSymbolicLinks(t *testing.T) {
 
 // TestResumeEverywhere reads every format from every cursor and wants exactly the rows that followed, under the same time.
 func TestResumeEverywhere(t *testing.T) {
-	const n = 140_000
+	const n = 30_000
 	for name, content := range bigFiles(t, n) {
 		t.Run(name, func(t *testing.T) {
 			p := newProject(t)

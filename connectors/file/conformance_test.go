@@ -3,6 +3,7 @@ package file_test
 import (
 	"archive/zip"
 	"bufio"
+	"compress/flate"
 	"compress/gzip"
 	"encoding/json"
 	"encoding/xml"
@@ -44,7 +45,6 @@ func TestConformance(t *testing.T) {
 		{name: "CSV that is merged", file: "a.csv", write: writeCSV, options: file.Options{OnChange: "merge"}},
 		{name: "CSV that is appended to", file: "a.csv", write: writeCSV, options: file.Options{OnChange: "append"}},
 		{name: "JSON Lines", file: "a.jsonl", write: writeJSONL},
-		{name: "JSON Lines in a zip", file: "a.zip", write: inZip("a.jsonl", writeJSONL)},
 		{name: "JSON", file: "a.json", write: writeJSON, options: file.Options{Records: "data.items"}},
 		{name: "XLSX", file: "a.xlsx", write: writeXLSX},
 		{name: "XLSX in a zip", file: "a.zip", write: inZip("a.xlsx", writeXLSX)},
@@ -53,8 +53,10 @@ func TestConformance(t *testing.T) {
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
-			c.can.Changes, c.can.Breaks = true, true
-			c.can.Replaces = c.options.OnChange == ""
+			c.can.Breaks = true
+			// Changes and memory are looked at where the formats differ, not once more for each packing: that takes long.
+			c.can.Changes = !strings.Contains(c.name, " in ")
+			c.can.Replaces = c.can.Changes && c.options.OnChange == ""
 			connectortest.Run(t, func(t *testing.T, outside *connectortest.Outside) connectors.Source {
 				path := filepath.Join(outside.Dir, c.file)
 				clock := time.Now()
@@ -99,20 +101,30 @@ func store(path string, modified time.Time, table connectortest.Table, write fun
 
 func inGzip(write func(io.Writer, connectortest.Table) error) func(io.Writer, connectortest.Table) error {
 	return func(w io.Writer, t connectortest.Table) error {
-		z := gzip.NewWriter(w)
+		z, err := gzip.NewWriterLevel(w, gzip.BestSpeed)
+		if err != nil {
+			return err
+		}
 		return errors.Join(write(z, t), z.Close())
 	}
 }
 
 func inZip(name string, write func(io.Writer, connectortest.Table) error) func(io.Writer, connectortest.Table) error {
 	return func(w io.Writer, t connectortest.Table) error {
-		z := zip.NewWriter(w)
+		z := fastZip(w)
 		m, err := z.Create(name)
 		if err != nil {
 			return err
 		}
 		return errors.Join(write(m, t), z.Close())
 	}
+}
+
+// fastZip packs badly but quickly: most of the time of these tests would be packing.
+func fastZip(w io.Writer) *zip.Writer {
+	z := zip.NewWriter(w)
+	z.RegisterCompressor(zip.Deflate, func(w io.Writer) (io.WriteCloser, error) { return flate.NewWriter(w, flate.BestSpeed) })
+	return z
 }
 
 func writeCSV(w io.Writer, t connectortest.Table) error {
@@ -185,7 +197,7 @@ func writeJSON(w io.Writer, t connectortest.Table) error {
 
 // writeXLSX writes a workbook with shared texts. A missing cell is null.
 func writeXLSX(w io.Writer, t connectortest.Table) error {
-	z := zip.NewWriter(w)
+	z := fastZip(w)
 	part := func(name string, write func(b *bufio.Writer) error) error {
 		p, err := z.Create(name)
 		if err != nil {

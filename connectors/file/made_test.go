@@ -19,13 +19,13 @@ import (
 // The formats of made files, written row by row so that large ones need no memory.
 var made = map[string]func(w io.Writer, rows int) error{
 	"a.csv": func(w io.Writer, rows int) error {
-		return madeText(w, rows, "名称,值,注\n", "", "杭州市%d,%d.5,\"注,%d\"\n")
+		return madeText(w, rows, "名称,值,注\n", "", "杭州市%d,%d.5,\"注,%0250d\"\n")
 	},
 	"a.jsonl": func(w io.Writer, rows int) error {
-		return madeText(w, rows, "", "", `{"名称":"杭州市%d","值":%d.5,"注":{"x":"注,%d"}}`+"\n")
+		return madeText(w, rows, "", "", `{"名称":"杭州市%d","值":%d.5,"注":{"x":"注,%0250d"}}`+"\n")
 	},
 	"a.json": func(w io.Writer, rows int) error {
-		return madeText(w, rows, `[{"名称":"first"}`, "]", `,{"名称":"杭州市%d","值":%d.5,"注":{"x":"注,%d"}}`+"\n")
+		return madeText(w, rows, `[{"名称":"first"}`, "]", `,{"名称":"杭州市%d","值":%d.5,"注":{"x":"注,%0250d"}}`+"\n")
 	},
 	"a.xlsx":    madeXLSX,
 	"a.parquet": madeParquet,
@@ -65,7 +65,7 @@ func madeXLSX(w io.Writer, rows int) error {
 		b := bufio.NewWriter(w)
 		fmt.Fprintf(b, `<sst xmlns="http://schemas.openxmlformats.org/spreadsheetml/2006/main" uniqueCount="%d">`, rows)
 		for i := range rows {
-			fmt.Fprintf(b, `<si><t>杭州市 %d &amp; 余杭区 %d</t></si>`, i, i*7919)
+			fmt.Fprintf(b, `<si><t>杭州市 %d &amp; 余杭区 %0250d</t></si>`, i, i*7919)
 		}
 		fmt.Fprint(b, `</sst>`)
 		return b.Flush()
