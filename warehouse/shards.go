@@ -55,3 +55,34 @@ func (w *Warehouse) Ready(ctx context.Context) (bool, error) {
 	}
 	return views == 4, nil
 }
+
+// LastRuns returns the newest run of every source, by source.
+func (w *Warehouse) LastRuns(ctx context.Context) (map[string]Run, error) {
+	rows, err := selectOwn[Run](ctx, w, "run", "1 ORDER BY own.started_at DESC, own.run DESC LIMIT 1 BY own.source")
+	if err != nil {
+		return nil, err
+	}
+	last := make(map[string]Run, len(rows))
+	for _, r := range rows {
+		last[r.Source] = r
+	}
+	return last, nil
+}
+
+// Misfits counts a stream's rows that wait in quarantine because the source's columns are not those of the mapping any more.
+type Misfits struct {
+	Source string `ch:"source"`
+	Stream string `ch:"stream"`
+	Rows   uint64 `ch:"misfits"`
+	Reason string `ch:"reason"` // that of one of them
+}
+
+// Misfits returns the streams that have such rows, by source and stream.
+func (w *Warehouse) Misfits(ctx context.Context) ([]Misfits, error) {
+	var rows []Misfits
+	if err := w.data.Select(ctx, &rows, "SELECT source, stream, count() AS misfits, min(arrayFirst((reason, rule) -> startsWith(rule, 'schema.'), reasons, rules)) AS reason FROM "+
+		w.table("quarantine_open")+" WHERE arrayExists(rule -> startsWith(rule, 'schema.'), rules) GROUP BY source, stream ORDER BY source, stream"); err != nil {
+		return nil, w.wrap(err, "look for rows that their mapping does not fit")
+	}
+	return rows, nil
+}
