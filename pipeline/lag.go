@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/headwater-data/headwater/internal/embedded"
+	"github.com/headwater-data/headwater/internal/fault"
 	"github.com/headwater-data/headwater/internal/project"
 	"github.com/headwater-data/headwater/pipeline/topic"
 )
@@ -41,6 +42,9 @@ func Lag(ctx context.Context, p *project.Project, opts Options) (lag map[string]
 	}
 	defer func() { err = errors.Join(err, client.Close()) }()
 	if err := client.Ping(ctx); err != nil {
+		if settings.Embedded && fault.IsTransient(err) {
+			return nil, ErrBrokerStopped // just now
+		}
 		return nil, err
 	}
 	lag = map[string]int64{}

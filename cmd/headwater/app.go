@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -106,6 +107,9 @@ func commands(a *app) []*cobra.Command {
 		previewCommand(a),
 		runCommand(a),
 		startCommand(a),
+		statusCommand(a),
+		ledgerCommand(a),
+		quarantineCommand(a),
 		queryCommand(a),
 		warehouseCommand(a),
 		connectorsCommand(a),
@@ -230,6 +234,14 @@ func (a *app) table(format screen.Format, columns ...string) *screen.Writer {
 		format = screen.JSON
 	}
 	return screen.NewWriter(a.out, format, screen.Width(a.out), columns...)
+}
+
+// encode writes a command's whole result as JSON.
+func (a *app) encode(result any) error {
+	e := json.NewEncoder(a.out)
+	e.SetEscapeHTML(false)
+	e.SetIndent("", "  ")
+	return e.Encode(result)
 }
 
 // plural counts things in English.
