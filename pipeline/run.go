@@ -39,6 +39,7 @@ type SourceReport struct {
 	Bytes         int64             // of them
 	Account       warehouse.Balance // what the ledger says of the run's rows
 	Changes       []string          // how the source's columns changed
+	Missing       []string          // columns that mappings read and the source lacks, by stream: rows without them are quarantined
 	Counted       map[string]int64  // the source's own counts, by shard
 	Elsewhere     int               // shards that another process reads
 	Took          time.Duration
@@ -177,6 +178,11 @@ func (s *Session) onGap() map[string]bool {
 		before, seen := out[source.Topic]
 		out[source.Topic] = source.ContinueOnGap && (before || !seen)
 	}
+	for _, source := range s.project.LeftOut() {
+		if !source.ContinueOnGap {
+			out[source.Topic] = false // it is not there to be read again
+		}
+	}
 	return out
 }
 
@@ -289,7 +295,7 @@ func (w *Works) ingest(ctx, reading context.Context, source *project.Source, run
 	result, err := w.Ingester.Ingest(ctx, job)
 	out.Read, out.Written, out.Shards, out.Elsewhere = result.Read, result.Written, result.Shards, result.Elsewhere
 	out.Rejected, out.Messages, out.Bytes = result.Rejected, result.Batches, result.Bytes
-	out.Changes, out.Counted, out.Err = result.Changes, result.Counted, err
+	out.Changes, out.Missing, out.Counted, out.Err = result.Changes, result.Missing, result.Counted, err
 	if err != nil && reading != nil && reading.Err() != nil {
 		out.Err = fmt.Errorf("source %s: %w", source.Name, errStopped) // once, not for each shard
 	}

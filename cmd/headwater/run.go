@@ -5,10 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/headwater-data/headwater/internal/fault"
 	"github.com/headwater-data/headwater/internal/project"
 	"github.com/headwater-data/headwater/internal/screen"
 	"github.com/headwater-data/headwater/pipeline"
@@ -23,18 +25,18 @@ func runCommand(a *app) *cobra.Command {
 loads it into the warehouse, until everything is there. Run again, it reads only what is new.
 
 It can be stopped or killed at any moment: the next run goes on where the last one was, and nothing is lost or doubled.
-Where a server is away it waits and says so. When headwater start serves the project, it is asked to do the run.`,
+Where a server is away it waits and says so. A source whose file has problems is left out (exit code 2), the others are run. When headwater start serves the project, it is asked to do the run.`,
 		Example: `  headwater run                    all sources
   headwater run hotline air        two of them
   headwater run --strict --json    for scripts: exit code 4 when rows were quarantined`,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			p, err := a.load()
+			p, apart, err := a.loadSound()
 			if err != nil {
 				return err
 			}
 			for _, name := range args {
 				if _, err := p.Source(name); err != nil {
-					return err
+					return errors.Join(err, apart)
 				}
 			}
 			report, err := a.run(cmd.Context(), p, args, "command")
@@ -42,6 +44,9 @@ Where a server is away it waits and says so. When headwater start serves the pro
 				if err := a.showReport(report); err != nil {
 					return err
 				}
+			}
+			if len(args) == 0 { // else nobody asked for what was left out
+				err = errors.Join(err, apart)
 			}
 			if err != nil {
 				return err
@@ -54,6 +59,28 @@ Where a server is away it waits and says so. When headwater start serves the pro
 	}
 	c.Flags().BoolVar(&strict, "strict", false, "exit with code 4 when rows of this run were quarantined")
 	return c
+}
+
+// loadSound loads what can be run of the project of the command line: a source whose file has problems is left out, and the
+// problems are told. apart is an error of the usage kind that names the files that were left out, nil if there are none.
+func (a *app) loadSound() (p *project.Project, apart, err error) {
+	p, problems, err := a.inspect()
+	if err != nil || len(problems) == 0 {
+		return p, nil, err
+	}
+	var sound *project.Project
+	ok := false
+	if p != nil {
+		sound, ok = p.Sound()
+	}
+	if !ok {
+		return nil, nil, fault.Usage(fmt.Errorf("%w: %w", errProject, problems))
+	}
+	for _, problem := range problems {
+		fmt.Fprintln(a.err, problem)
+	}
+	apart = fault.Usage(fmt.Errorf("left out for %s in the configuration (headwater check): %s", plural(len(problems), "problem"), strings.Join(p.Faulty(), ", ")))
+	return sound, apart, nil
 }
 
 // run does one pass over a project with progress on stderr.
@@ -98,15 +125,22 @@ func causeOf(ctx context.Context, err error) error {
 
 // showReport writes a run's summary: one line a source, and what needs attention below it.
 func (a *app) showReport(r *pipeline.Report) error {
-	t := a.table(screen.Text, "source", "title", "read", "extracted", "loaded", "duplicate", "quarantined", "filtered", "held", "records", "deleted", "balanced", "seconds")
+	t := a.table(screen.Text, "source", "title", "outcome", "read", "extracted", "loaded", "duplicate", "quarantined", "filtered", "held", "records", "deleted", "balanced", "seconds")
 	for _, s := range r.Sources {
 		balanced := "yes"
 		if s.Account.Difference != 0 || s.Account.Extracted != s.Written {
 			balanced = "no"
 		}
-		if err := t.Row(s.Source, s.Title, screen.Count(s.Read), screen.Count(s.Account.Extracted), screen.Count(s.Account.Loaded), screen.Count(s.Account.Duplicate),
+		outcome := "done"
+		switch {
+		case errors.Is(s.Err, context.Canceled):
+			outcome = "stopped"
+		case s.Err != nil:
+			outcome = "failed"
+		}
+		if err := t.Row(s.Source, s.Title, outcome, screen.Count(s.Read), screen.Count(s.Account.Extracted), screen.Count(s.Account.Loaded), screen.Count(s.Account.Duplicate),
 			screen.Count(s.Account.Quarantined), screen.Count(s.Account.Filtered), screen.Count(s.Account.Held), screen.Count(s.Account.Records),
-			screen.Count(s.Account.Deleted), balanced, s.Took.Round(10*time.Millisecond).Seconds()); err != nil {
+			screen.Count(s.Account.Deleted), balanced, float64(s.Took.Round(10*time.Millisecond).Milliseconds())/1000); err != nil {
 			return err
 		}
 	}
@@ -114,6 +148,9 @@ func (a *app) showReport(r *pipeline.Report) error {
 		return err
 	}
 	for _, s := range r.Sources {
+		for _, missing := range s.Missing {
+			fmt.Fprintf(a.err, "%s: rows were quarantined for lack of columns that the mapping reads: %s\n", s.Source, missing)
+		}
 		for _, change := range s.Changes {
 			fmt.Fprintf(a.err, "%s: columns changed since the last run: %s\n", s.Source, change)
 		}

@@ -21,7 +21,7 @@ func startCommand(a *app) *cobra.Command {
 sources/*.yaml), in one run at a time; a run that was missed while nothing served is made up for once, and one that failed is
 tried again with growing pauses. What comes into Kafka is loaded all the time. headwater run asks it to do a run at once.
 
-A source that fails stops no other, and a server that is away is waited for. Runs are in the log and in the run history.
+A source that fails, or whose file has problems, stops no other, and a server that is away is waited for. Runs are in the log and in the run history.
 
 SIGTERM or SIGINT (Ctrl-C) lets what is under way come to its end: runs stop at their next batch, and what is in Kafka is
 loaded, for as long as --grace allows. A second one ends the service at once. Nothing is lost either way. The exit code is 0
@@ -34,7 +34,7 @@ when everything came to its end, and 128+n when it did not.`,
 				return fault.Usage(fmt.Errorf("--grace must be more than 0"))
 			}
 			ctx := cmd.Context()
-			p, err := a.load()
+			p, _, err := a.loadSound()
 			if err != nil {
 				return err
 			}

@@ -14,7 +14,7 @@ import (
 
 // withWarehouse opens the project's warehouse, calls fn and closes it.
 func (a *app) withWarehouse(ctx context.Context, fn func(w *pipeline.Depot) error) (err error) {
-	p, err := a.load()
+	p, _, err := a.loadSound()
 	if err != nil {
 		return err
 	}

@@ -33,7 +33,7 @@ const (
 
 // Load reads and checks the project in dir with the connectors of the registry. It touches no server and fetches no secret.
 // The list holds every problem, in the order of files and lines; when it is not empty the Project must only be looked at, not
-// run. The Project is nil only when there is no headwater.yaml to read.
+// run, but for what Sound leaves of it. The Project is nil only when there is no headwater.yaml to read.
 func Load(dir string, registry *connectors.Registry) (*Project, problem.List) {
 	abs, err := filepath.Abs(dir)
 	if err != nil {
@@ -49,6 +49,14 @@ func Load(dir string, registry *connectors.Registry) (*Project, problem.List) {
 	l.sources()
 	l.mappings()
 	l.problems = slices.Compact(l.sorted())
+	l.p.faulty = map[string]bool{}
+	for _, p := range l.problems {
+		if strings.HasPrefix(p.File, sourcesFolder+"/") {
+			l.p.faulty[p.File] = true
+		} else {
+			l.p.unsound = true
+		}
+	}
 	return l.p, l.problems
 }
 
@@ -297,10 +305,13 @@ func (l *loader) indicators() {
 	l.p.indicators = indicators
 }
 
+// sourcesFolder holds one file for each source.
+const sourcesFolder = "sources"
+
 func (l *loader) sources() {
-	names := l.list("sources", ".yaml", ".yml")
+	names := l.list(sourcesFolder, ".yaml", ".yml")
 	if len(names) == 0 {
-		l.add(problem.Problem{File: "sources"}, "the project has no source", "put one file for each source into the folder sources")
+		l.add(problem.Problem{File: sourcesFolder}, "the project has no source", "put one file for each source into the folder sources")
 	}
 	for _, name := range names {
 		if data, ok := l.read(name, maxFileBytes); ok {

@@ -14,6 +14,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -47,6 +48,10 @@ type Project struct {
 	set        *schemas.Set
 	indicators []schemas.Indicator
 	shape      *transform.Shape
+
+	faulty  map[string]bool // files of sources that have problems
+	unsound bool            // something else has
+	leftOut []*Source
 }
 
 // Source is one configured source.
@@ -122,6 +127,33 @@ func (p *Project) Source(name string) (*Source, error) {
 	}
 	return nil, fault.Usage(fmt.Errorf("no source %q in this project; it has: %s", name, strings.Join(names, ", ")))
 }
+
+// Sound returns the project without the sources whose own files have problems, so that one broken source does not stop the
+// others. ok is false when the problems lie elsewhere, or when no source would be left: then the project must not be run.
+func (p *Project) Sound() (sound *Project, ok bool) {
+	if p.unsound {
+		return nil, false
+	}
+	out := *p
+	out.sources = nil
+	var names []string
+	for _, s := range p.sources {
+		if p.faulty[s.File] {
+			out.leftOut = append(out.leftOut, s)
+			continue
+		}
+		out.sources = append(out.sources, s)
+		names = append(names, s.Name)
+	}
+	out.shape = p.ShapeFor(names...)
+	return &out, len(out.sources) > 0
+}
+
+// Faulty returns the files of sources that have problems, in the order of their names.
+func (p *Project) Faulty() []string { return slices.Sorted(maps.Keys(p.faulty)) }
+
+// LeftOut returns the sources that Sound has left out, as far as their files can be understood.
+func (p *Project) LeftOut() []*Source { return p.leftOut }
 
 // Set returns the standard schemas with the project's own, and its regions.
 func (p *Project) Set() *schemas.Set { return p.set }
