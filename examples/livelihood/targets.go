@@ -34,10 +34,8 @@ const (
 	yuhangCanteens = 258
 )
 
-// due is the day by which the year's items are to be done, and plan the share of the target that is to be reached by the end
-// of a month; it is not a straight line, as real plans are not.
-const due = "2021-11-30"
-
+// plan is the share of the target that is to be reached by the end of a month; it is not a straight line, as real plans are
+// not.
 var plan = []struct {
 	month, day int
 	percent    int

@@ -145,7 +145,7 @@ func (i *Ingester) Serve(ctx context.Context) error {
 			case <-ctx.Done():
 				i.release()
 			}
-			i.hold(nil, nil)
+			i.lose()
 		})
 		select {
 		case <-ended:
@@ -172,21 +172,32 @@ func (i *Ingester) release() {
 	}
 }
 
+// hold takes the generation's partitions; each is claimed when it is first written.
 func (i *Ingester) hold(ctx context.Context, gen *topic.Generation) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	i.held, i.current = nil, ctx
-	if gen != nil {
-		i.held = map[End]*holding{}
-		for name, partitions := range gen.Assignments {
-			for _, p := range partitions {
-				i.held[End{name, p}] = &holding{Partition: &Partition{
-					client: i.cfg.Client, index: i.cfg.Index, checkpoints: i.cfg.Checkpoints, topic: name, partition: p,
-					writer: i.cfg.Writer, log: i.cfg.Logger, indexed: time.Now(),
-				}}
-			}
+	i.held, i.current = map[End]*holding{}, ctx
+	for name, partitions := range gen.Assignments {
+		for _, p := range partitions {
+			i.held[End{name, p}] = &holding{Partition: &Partition{
+				client: i.cfg.Client, index: i.cfg.Index, checkpoints: i.cfg.Checkpoints, topic: name, partition: p,
+				writer: i.cfg.Writer, log: i.cfg.Logger, indexed: time.Now(),
+			}}
 		}
 	}
+	i.tell()
+}
+
+// lose gives up the generation's partitions.
+func (i *Ingester) lose() {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.held, i.current = nil, nil
+	i.tell()
+}
+
+// tell wakes whoever waits for partitions. The caller holds the lock.
+func (i *Ingester) tell() {
 	close(i.changed)
 	i.changed = make(chan struct{})
 }

@@ -218,10 +218,10 @@ func (l Loader) Step(e Event) (Loader, []Action) {
 		return Loader{}, nil
 	case Broken:
 		l.Phase = Stopped
-		return l, []Action{Stop{Err: e.Err}}
+		return l, []Action{Stop(e)}
 	case CommitLost:
 		// L8: an attempt whose outcome is unknown may still land; within this generation it could erase the next intent.
-		return Loader{}, []Action{Leave{Err: e.Err}}
+		return Loader{}, []Action{Leave(e)}
 	case Assigned:
 		return l.assigned(e)
 	}

@@ -19,15 +19,12 @@ type number struct {
 	neg    bool
 }
 
-// maxDigits is how many significant digits a number may have: what 128 bits hold, and the widest decimal.
-const maxDigits = 38
-
 // maxExponent bounds exponents so that arithmetic on them cannot overflow; float64 ends at 308.
 const maxExponent = 5000
 
 // scanNumber reads a decimal at the start of b: sign, digits, point, digits, exponent. With grouped, the digits before the
 // point may have thousands separators (1,498.9), which must then all be in place. It returns what follows the number; ok is
-// false when there is no number or it has more digits than maxDigits.
+// false when there is no number or it has more significant digits than the 38 of the widest decimal.
 func scanNumber(b []byte, grouped bool) (n number, rest []byte, ok bool) {
 	i := 0
 	if i < len(b) && (b[i] == '-' || b[i] == '+') {

@@ -98,7 +98,7 @@ func Open(cfg Config) (*Broker, error) {
 
 func (b *Broker) open() error {
 	if b.cfg.Dir == "" || b.cfg.User == "" || !b.cfg.Password.IsSet() {
-		return errors.New("Dir, User and Password are required")
+		return errors.New("broker: Config needs Dir, User and Password")
 	}
 	if err := os.MkdirAll(b.cfg.Dir, 0o700); err != nil {
 		return err

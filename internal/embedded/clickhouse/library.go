@@ -208,15 +208,6 @@ type progress struct {
 	ReadRows, ReadBytes, WrittenRows, WrittenBytes, ResultRows, ResultBytes uint64
 }
 
-func (p *progress) add(other progress) {
-	p.ReadRows += other.ReadRows
-	p.ReadBytes += other.ReadBytes
-	p.WrittenRows += other.WrittenRows
-	p.WrittenBytes += other.WrittenBytes
-	p.ResultRows += other.ResultRows
-	p.ResultBytes += other.ResultBytes
-}
-
 // chunk is a piece of a result. Its bytes belong to the engine until release.
 type chunk struct {
 	library  *library
@@ -266,49 +257,6 @@ func (c *connection) exec(query string) error {
 	}
 	result.release()
 	return nil
-}
-
-// stream is a running statement whose result is taken chunk by chunk.
-type stream struct {
-	connection *connection
-	handle     uintptr
-}
-
-// stream starts a statement. The caller closes the stream.
-func (c *connection) stream(query, format string, parameters ...parameter) (*stream, error) {
-	handle := c.start(c.library.streamWithParameters, query, format, parameters)
-	if handle == 0 {
-		return nil, errors.New("the engine gave no result")
-	}
-	if message := goText(c.library.resultError(handle)); message != "" {
-		c.library.destroyResult(handle)
-		return nil, parseException(message)
-	}
-	return &stream{connection: c, handle: handle}, nil
-}
-
-// next gives the next piece of the result, nil after the last. The caller releases it.
-func (s *stream) next() (*chunk, error) {
-	l := s.connection.library
-	c, err := l.take(l.streamFetch(s.connection.inner, s.handle))
-	if err != nil {
-		return nil, err
-	}
-	if len(c.bytes) == 0 && c.progress == (progress{}) {
-		c.release()
-		return nil, nil
-	}
-	return c, nil
-}
-
-// close stops the statement if it still runs and frees it.
-func (s *stream) close() {
-	if s.handle == 0 {
-		return
-	}
-	s.connection.library.streamCancel(s.connection.inner, s.handle)
-	s.connection.library.destroyResult(s.handle)
-	s.handle = 0
 }
 
 // insertStream is a running INSERT whose data the caller feeds.
