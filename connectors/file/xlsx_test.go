@@ -72,6 +72,8 @@ func TestXLSXRows(t *testing.T) {
 			sheetRow(1, "某市市场监管局月报"), sheetRow(2, "", "", "单位：万元"), sheetRow(3, "地区", "2020年", "", "备注"), sheetRow(4, "", "计划", "完成"), sheetRow(6, "杭州市", "=<c><v>1.5</v></c>", "=<c><v>2</v></c>")) +
 			`<mergeCells><mergeCell ref="A1:D1"/><mergeCell ref="A3:A4"/><mergeCell ref="B3:C3"/><mergeCell ref="D3:D4"/></mergeCells>`},
 			options: Options{Header: HeaderRows{3, 4}}, columns: []string{"地区", "2020年-计划", "2020年-完成", "备注"}, rows: []string{"6: 杭州市|1.5|2|∅"}},
+		{name: "a second header row that only merged cells reach into", bodies: []string{data(sheetRow(1, "地区", "值"), sheetRow(2), sheetRow(3, "杭州", "1")) + `<mergeCells><mergeCell ref="A1:A2"/><mergeCell ref="B1:B2"/></mergeCells>`},
+			options: Options{Header: HeaderRows{1, 2}}, columns: []string{"地区", "值"}, rows: []string{"3: 杭州|1"}},
 		{name: "merged cells of the body are filled if that is wanted", bodies: []string{data(sheetRow(1, "市", "县"), sheetRow(2, "杭州", "a"), sheetRow(3, "", "b"), sheetRow(4, "宁波", "c")) + `<mergeCells><mergeCell ref="A2:A3"/></mergeCells>`},
 			options: Options{FillMerged: true}, columns: []string{"市", "县"}, rows: []string{"2: 杭州|a", "3: 杭州|b", "4: 宁波|c"}},
 		{name: "else they are null below the first", bodies: []string{data(sheetRow(1, "市", "县"), sheetRow(2, "杭州", "a"), sheetRow(3, "", "b")) + `<mergeCells><mergeCell ref="A2:A3"/></mergeCells>`},
@@ -131,6 +133,23 @@ func TestXLSXRows(t *testing.T) {
 				t.Errorf("reasons %q lack %q", r.reasons, c.reason)
 			}
 		})
+	}
+}
+
+// TestXLSXWithASecondSheetThatCannotBeRead: what stands in the first one arrives.
+func TestXLSXWithASecondSheetThatCannotBeRead(t *testing.T) {
+	p := newProject(t)
+	p.write("a.xlsx", sheets(t, `<sheets><sheet name="x" r:id="rId1"/><sheet name="y" r:id="rId2"/></sheets>`,
+		"<sheetData>"+sheetRow(1, "a")+sheetRow(2, "1")+"</sheetData>", "<sheetData/>"))
+	src := p.open(Options{Path: Strings{"a.xlsx"}, Sheet: Strings{"*"}})
+	r := p.read(src, "a.xlsx", nil)
+	diff(t, "rows", r.rows, []string{"2: 1"})
+	diff(t, "replaces", r.replaces, []bool{false})
+	if r.err == nil || !strings.Contains(r.err.Error(), "a.xlsx!y: there is no header row") {
+		t.Errorf("got error %v", r.err)
+	}
+	if again := p.read(src, "a.xlsx", r.cursor()); again.err == nil || len(again.rows) > 0 {
+		t.Errorf("trying again gave %d rows and error %v", len(again.rows), again.err)
 	}
 }
 
