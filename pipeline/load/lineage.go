@@ -1,8 +1,10 @@
 package load
 
 import (
+	"bytes"
 	"encoding/binary"
 	"math"
+	"slices"
 
 	"github.com/apache/arrow/go/v17/arrow"
 	"github.com/apache/arrow/go/v17/arrow/array"
@@ -25,6 +27,7 @@ type origin struct {
 type perRow struct {
 	index    []uint32 // row in the batch; never nil
 	row      []uint64
+	rowsAs   *array.Int64 // in place of row: the batch's own column, one number for each record, none of them below 0
 	version  []uint64
 	deleted  []bool
 	flags    [][]string
@@ -54,34 +57,126 @@ func ordinals() []byte {
 
 var labelType = &arrow.DictionaryType{IndexType: arrow.PrimitiveTypes.Int32, ValueType: arrow.BinaryTypes.String}
 
-// withLineage adds the lineage columns to mapped records. The caller releases the result; records is not released.
-func withLineage(mem memory.Allocator, records arrow.Record, o origin, p perRow) arrow.Record {
+// withLineage adds the lineage columns to mapped records. Columns that say the same of every row share what kept holds. The
+// caller releases the result; records is not released.
+func withLineage(mem memory.Allocator, records arrow.Record, o origin, p perRow, kept *shared) arrow.Record {
 	n := int(records.NumRows())
 	lineage := schemas.Lineage()
 	fields := append([]arrow.Field(nil), records.Schema().Fields()...)
-	columns := append([]arrow.Array(nil), records.Columns()...)
-	mine := make([]arrow.Array, 0, len(lineage))
+	columns := make([]arrow.Array, 0, len(fields)+len(lineage))
+	for _, c := range records.Columns() {
+		columns = append(columns, withoutZeros(c))
+	}
 	for _, f := range lineage {
 		typ := f.Type.Arrow()
-		c := lineageColumn(mem, f.Name, typ, n, o, p)
+		c := lineageColumn(mem, f.Name, typ, n, o, p, kept)
 		fields = append(fields, arrow.Field{Name: f.Name, Type: c.DataType()})
-		mine = append(mine, c)
+		columns = append(columns, c)
 	}
-	out := array.NewRecord(arrow.NewSchema(fields, nil), append(columns, mine...), int64(n))
-	for _, c := range mine {
+	out := array.NewRecord(arrow.NewSchema(fields, nil), columns, int64(n))
+	for _, c := range columns {
 		c.Release()
 	}
 	return out
 }
 
-func lineageColumn(mem memory.Allocator, name string, typ arrow.DataType, n int, o origin, p perRow) arrow.Array {
-	micros := o.ExtractedAt.UnixMicro()
+// shared holds what the batches of a flush have in common: columns of one number, such as the time of extraction.
+type shared struct {
+	numbers map[uint64]*memory.Buffer
+	seen    map[*memory.Buffer]bool // buffers that count already
+}
+
+func (s *shared) release() {
+	for _, b := range s.numbers {
+		b.Release()
+	}
+	s.numbers = nil
+}
+
+// bytes is what a record holds that no record before it did.
+func (s *shared) bytes(rec arrow.Record) int {
+	if s.seen == nil {
+		s.seen = map[*memory.Buffer]bool{zeros: true, ordinal: true}
+	}
+	n := 0
+	for _, c := range rec.Columns() {
+		for _, b := range c.Data().Buffers() {
+			if b != nil && !s.seen[b] {
+				s.seen[b] = true
+				n += b.Len()
+			}
+		}
+	}
+	return n
+}
+
+// number builds a column of n times the same number.
+func (s *shared) number(mem memory.Allocator, typ arrow.DataType, n int, value uint64) arrow.Array {
+	b := s.numbers[value]
+	if b == nil || b.Len() < n*8 {
+		if b != nil {
+			b.Release()
+		}
+		b = memory.NewResizableBuffer(mem)
+		b.Resize(n * 8)
+		repeat(b.Bytes(), value)
+		if s.numbers == nil {
+			s.numbers = map[uint64]*memory.Buffer{}
+		}
+		s.numbers[value] = b
+	}
+	return fixed(typ, n, b)
+}
+
+// repeat fills b with the same 8 bytes.
+func repeat(b []byte, value uint64) {
+	if len(b) == 0 {
+		return
+	}
+	binary.LittleEndian.PutUint64(b, value)
+	for filled := 8; filled < len(b); filled *= 2 {
+		copy(b[filled:], b[:filled])
+	}
+}
+
+// withoutZeros gives a column whose buffers of nothing but zeros are the shared one: constants and nulls leave many, and a
+// flush holds them until it has landed. The caller releases the result.
+func withoutZeros(c arrow.Array) arrow.Array {
+	data := c.Data()
+	buffers := data.Buffers()
+	found := false
+	for i, b := range buffers {
+		if b == nil || b == zeros || b.Len() == 0 || b.Len() > zeros.Len() || !bytes.Equal(b.Bytes(), zeros.Bytes()[:b.Len()]) {
+			continue
+		}
+		if !found {
+			buffers, found = slices.Clone(buffers), true
+		}
+		buffers[i] = zeros
+	}
+	own, ok := data.(*array.Data)
+	if !found || !ok {
+		c.Retain()
+		return c
+	}
+	var out *array.Data
+	if c.DataType().ID() == arrow.DICTIONARY {
+		out = array.NewDataWithDictionary(c.DataType(), c.Len(), buffers, c.NullN(), data.Offset(), own.Dictionary().(*array.Data))
+	} else {
+		out = array.NewData(c.DataType(), c.Len(), buffers, data.Children(), c.NullN(), data.Offset())
+	}
+	defer out.Release()
+	return array.MakeFromData(out)
+}
+
+func lineageColumn(mem memory.Allocator, name string, typ arrow.DataType, n int, o origin, p perRow, kept *shared) arrow.Array {
+	micros := uint64(o.ExtractedAt.UnixMicro())
 	switch name {
 	case "_version":
 		if p.version != nil {
 			return words(mem, typ, n, func(i int) uint64 { return p.version[i] })
 		}
-		return words(mem, typ, n, func(int) uint64 { return uint64(micros) })
+		return kept.number(mem, typ, n, micros)
 	case "_deleted":
 		if p.deleted == nil {
 			return zeroColumn(mem, typ, n, 1)
@@ -106,6 +201,12 @@ func lineageColumn(mem memory.Allocator, name string, typ arrow.DataType, n int,
 	case "_place":
 		return labels(mem, n, o.Place, p.place)
 	case "_row":
+		if p.rowsAs != nil {
+			data := p.rowsAs.Data()
+			as := array.NewData(typ, n, data.Buffers(), nil, 0, data.Offset())
+			defer as.Release()
+			return array.MakeFromData(as)
+		}
 		if p.row == nil {
 			return zeroColumn(mem, typ, n, 8)
 		}
@@ -126,7 +227,11 @@ func lineageColumn(mem memory.Allocator, name string, typ arrow.DataType, n int,
 	case "_incarnation":
 		return label(mem, n, o.Incarnation)
 	case "_offset":
-		return words(mem, typ, n, func(int) uint64 { return uint64(o.offset) })
+		buf := memory.NewResizableBuffer(mem)
+		defer buf.Release()
+		buf.Resize(n * 8)
+		repeat(buf.Bytes(), uint64(o.offset))
+		return fixed(typ, n, buf)
 	case "_index":
 		if p.identity && n <= connectorsMaxRows {
 			return fixed(typ, n, ordinal)
@@ -143,7 +248,7 @@ func lineageColumn(mem memory.Allocator, name string, typ arrow.DataType, n int,
 		if p.micros != nil {
 			return words(mem, typ, n, func(i int) uint64 { return uint64(p.micros[i]) })
 		}
-		return words(mem, typ, n, func(int) uint64 { return uint64(micros) })
+		return kept.number(mem, typ, n, micros)
 	case "_flags":
 		return flagsColumn(mem, typ, n, p.flags)
 	}
