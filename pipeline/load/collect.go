@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/apache/arrow/go/v17/arrow"
@@ -137,6 +138,7 @@ type collector struct {
 	partition int
 	mem       memory.Allocator
 	limits    Limits
+	hurried   *atomic.Int32 // above 0, nothing waits for more rows
 	log       logger
 }
 
@@ -183,7 +185,7 @@ func (c *collector) collect(ctx context.Context, a Collect, shaping Shaping) (ou
 			out.to = a.To
 			return out, nil
 		case a.To == 0 && out.to > a.From && out.to >= page.Next:
-			if c.limits.Linger == 0 || (!lingerUntil.IsZero() && !time.Now().Before(lingerUntil)) {
+			if c.limits.Linger == 0 || c.hurried.Load() > 0 || (!lingerUntil.IsZero() && !time.Now().Before(lingerUntil)) {
 				return out, nil
 			}
 			if lingerUntil.IsZero() {

@@ -252,7 +252,7 @@ func (l *landing) fetch(ctx context.Context, a Collect) *prefetch {
 	cfg := l.service.cfg
 	fctx, stop := context.WithCancel(ctx)
 	p := &prefetch{action: a, stop: stop, done: make(chan struct{})}
-	c := &collector{client: cfg.Client, warehouse: cfg.Warehouse, topic: l.id.topic, partition: l.id.partition, mem: cfg.Allocator, limits: cfg.Limits, log: l.log}
+	c := &collector{client: cfg.Client, warehouse: cfg.Warehouse, topic: l.id.topic, partition: l.id.partition, mem: cfg.Allocator, limits: cfg.Limits, hurried: &l.service.hurried, log: l.log}
 	shape := l.shape
 	if a.Shape == "" {
 		shape = cfg.Shaping

@@ -12,6 +12,7 @@ import (
 	"iter"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/apache/arrow/go/v17/arrow"
@@ -71,6 +72,8 @@ type Counts struct {
 // Service loads the partitions that the load group gives it. Make one with New.
 type Service struct {
 	cfg Config
+
+	hurried atomic.Int32 // callers that want no flush to wait for more rows
 
 	mu        sync.Mutex
 	positions map[partitionID]position
@@ -205,8 +208,15 @@ func (s *Service) set(id partitionID, p position) {
 	s.changed = make(chan struct{})
 }
 
+// Hurry makes flushes end as soon as everything there has been read, until done is called: somebody waits for the rows.
+func (s *Service) Hurry() (done func()) {
+	s.hurried.Add(1)
+	return func() { s.hurried.Add(-1) }
+}
+
 // Wait returns when each partition is loaded up to its offset, or with an error when one of them has stopped before that.
 func (s *Service) Wait(ctx context.Context, topicName string, partition int, until int64) error {
+	defer s.Hurry()()
 	id := partitionID{topicName, partition}
 	for {
 		s.mu.Lock()
