@@ -371,7 +371,13 @@ func (l *loader) schedule(doc *yamlfile.Document, c ScheduleConfig, s *Source) {
 		l.add(doc.At("schedule"), "the schedule does not say when", "add cron, every or continuous")
 	}
 	if c.Cron != "" {
-		if _, err := cron.ParseStandard(c.Cron); err != nil || strings.HasPrefix(c.Cron, "TZ=") || strings.HasPrefix(c.Cron, "CRON_TZ=") {
+		zoned := strings.HasPrefix(c.Cron, "TZ=") || strings.HasPrefix(c.Cron, "CRON_TZ=")
+		valid := false
+		if !zoned { // ParseStandard panics on a zone without fields behind it
+			_, err := cron.ParseStandard(c.Cron)
+			valid = err == nil
+		}
+		if !valid {
 			at := doc.At("schedule", "cron")
 			l.add(at, "not a cron expression", `five fields: minute, hour, day, month, weekday, such as "30 6 * * *"; the zone goes into zone`)
 		}
