@@ -15,7 +15,6 @@ import (
 	"github.com/apache/arrow/go/v17/arrow/ipc"
 	"github.com/apache/arrow/go/v17/arrow/memory"
 
-	"github.com/headwater-data/headwater/connectors"
 	"github.com/headwater-data/headwater/schemas"
 )
 
@@ -32,6 +31,9 @@ type GoneQuery struct {
 // goneKeysAtOnce is the number of keys that a shard's old content may have for the table to be searched by them. Above it
 // the table is read through in the order of its key, which costs no memory.
 const goneKeysAtOnce = 500_000
+
+// goneRows bounds the records that Gone yields, as batches are bounded everywhere.
+const goneRows = 64 << 10
 
 // Gone lists the records to mark as deleted when a shard's content was replaced: the keys whose newest row is of the shard,
 // was extracted before, and is not deleted, ordered by key. Ask after the message's own rows are in the table. Tombstones
@@ -104,7 +106,7 @@ func (w *Warehouse) gone(ctx context.Context, schema *schemas.Schema, q GoneQuer
 	settings := clickhouse.Settings{
 		"optimize_aggregation_in_order": 1, "optimize_read_in_order": 1,
 		"output_format_arrow_string_as_string": 1, "output_format_arrow_low_cardinality_as_dictionary": 0,
-		"max_block_size": connectors.MaxBatchRows,
+		"max_block_size": goneRows,
 	}
 	body, err := w.queryFormat(ctx, settings, "ArrowStream", statement, args...)
 	if err != nil {
@@ -127,8 +129,8 @@ func (w *Warehouse) eachGone(schema *schemas.Schema, body io.Reader, yield func(
 	defer reader.Release()
 	for reader.Next() {
 		keys := reader.Record()
-		for from := int64(0); from < keys.NumRows(); from += connectors.MaxBatchRows {
-			part := keys.NewSlice(from, min(keys.NumRows(), from+connectors.MaxBatchRows))
+		for from := int64(0); from < keys.NumRows(); from += goneRows {
+			part := keys.NewSlice(from, min(keys.NumRows(), from+goneRows))
 			record, err := fillKeys(w.mem, schema, part)
 			part.Release()
 			if err != nil {
