@@ -27,13 +27,14 @@ func quarantineCommand(a *app) *cobra.Command {
 		Use:   "quarantine",
 		Short: "Deals with rows that broke a rule",
 		Long: `A row that breaks a rule is kept apart with every broken rule and its original columns, as far as the mapping or keep names
-them, personal ones masked. It stays open until it is dismissed, or until newer content of its source replaces it.`,
+them, personal ones masked. It stays open until it is replayed after
+a repair, dismissed, or replaced by newer content of its source.`,
 		Example: `  headwater quarantine list --source hotline
   headwater quarantine show hotline-0.3f9a2c@1234#17`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	c.AddCommand(quarantineListCommand(a), quarantineShowCommand(a), quarantineDismissCommand(a))
+	c.AddCommand(quarantineListCommand(a), quarantineShowCommand(a), quarantineReplayCommand(a), quarantineDismissCommand(a))
 	return c
 }
 
@@ -177,6 +178,14 @@ type quarantineBreak struct {
 	Reason string `json:"reason"`
 }
 
+// named is the rule with the field that it is about.
+func (b quarantineBreak) named() string {
+	if b.Field == "" {
+		return b.Rule
+	}
+	return b.Rule + " (" + b.Field + ")"
+}
+
 func newQuarantined(r warehouse.QuarantineRow) quarantined {
 	q := quarantined{
 		ID: r.ID(), Status: cmp.Or(r.Status, warehouse.QuarantineOpen), Source: r.Source, Stream: r.Stream, Shard: r.Shard, Place: r.Place, Row: r.Row,
@@ -299,11 +308,7 @@ func (a *app) showQuarantined(p *project.Project, r warehouse.QuarantineRow) err
 	line("message", fmt.Sprintf("%s/%d, offset %d, row %d of the batch", r.Topic, r.Partition, r.Offset, r.Index))
 	fmt.Fprintln(&b, "  broken rules")
 	for _, broken := range breaksOf(r) {
-		field := ""
-		if broken.Field != "" {
-			field = " (" + broken.Field + ")"
-		}
-		fmt.Fprintf(&b, "    %s%s: %s\n", screen.Clean(broken.Rule), screen.Clean(field), screen.Clean(broken.Reason))
+		fmt.Fprintf(&b, "    %s: %s\n", screen.Clean(broken.named()), screen.Clean(broken.Reason))
 	}
 	columns, err := columnsOf(r.Columns)
 	if err != nil {
