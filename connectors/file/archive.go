@@ -126,7 +126,7 @@ func memberName(m *zip.File) (string, error) {
 }
 
 // checkName refuses names that lead out of the archive. Nothing is ever written under a member's name, but whoever sends
-// such an archive is to be looked at, not loaded.
+// such an archive is to be looked at. Its other members are read.
 func checkName(name string) (string, error) {
 	switch {
 	case name == "":
@@ -134,11 +134,11 @@ func checkName(name string) (string, error) {
 	case strings.ContainsRune(name, 0):
 		return name, fmt.Errorf("the member's name holds a NUL byte")
 	case strings.HasPrefix(name, "/"), len(name) > 1 && name[1] == ':':
-		return name, fmt.Errorf("the member's name is an absolute path: the archive is refused as unsafe")
+		return name, fmt.Errorf("the member's name is an absolute path: it is refused as unsafe; look at who sent the archive")
 	}
 	for part := range strings.SplitSeq(name, "/") {
 		if part == ".." {
-			return name, fmt.Errorf("the member's name leads out of the archive (..): the archive is refused as unsafe")
+			return name, fmt.Errorf("the member's name leads out of the archive (..): it is refused as unsafe; look at who sent the archive")
 		}
 	}
 	return path.Clean(name) + trailingSlash(name), nil

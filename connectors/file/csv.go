@@ -61,6 +61,9 @@ func (r *csvReader) header(o *Options) ([]string, error) {
 		if err != nil {
 			return nil, r.text.c.fail("read", err)
 		}
+		if !ok && r.scan.off == 0 {
+			return nil, connectors.Permanent(fmt.Errorf("%s: the file is empty: deliver it again, with its header at least", r.place))
+		}
 		if !ok {
 			return nil, r.headerError(wanted[len(found)], "the file ends before it")
 		}

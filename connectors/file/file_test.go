@@ -277,7 +277,7 @@ func TestCSVRows(t *testing.T) {
 		{name: "the full-width comma of a GBK file", content: gb18030("地区，值\n杭州，1\n\"宁，波\"，2\n"), options: Options{Delimiter: "，"},
 			columns: []string{"地区", "值"}, rows: []string{"2: 杭州|1", "3: 宁，波|2"}},
 		{name: "a file with nothing but its header has no rows", content: []byte("a,b\n"), columns: []string{"a", "b"}},
-		{name: "an empty file lacks its header", content: nil, err: "header row: the file ends before it"},
+		{name: "an empty file is told", content: nil, err: "the file is empty"},
 		{name: "a header that is not there is told", content: []byte("a,b\n1,2\n"), options: Options{Header: HeaderRows{5}}, err: "header row 5: the file ends before it"},
 		{name: "an empty header row is told", content: []byte("t\n\na,b\n1,2\n"), options: Options{Header: HeaderRows{2}}, err: "header row 2: the row is empty"},
 		{name: "names that do not match the header's number are told", content: []byte("a,b\n"), options: Options{Header: HeaderRows{1}, Columns: []string{"x"}}, err: "header has 2 columns, but the option columns names 1"},
