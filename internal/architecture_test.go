@@ -96,15 +96,9 @@ var rules = []struct {
 	},
 }
 
-// open lists imports against the rules that are known and have to go. An entry that is not needed any more fails the test.
-var open = map[string]string{
-	"warehouse/gone.go -> connectors": "borrows the bound of a batch (MaxBatchRows) for the size of its own blocks",
-}
-
 func TestImportsRunOneWay(t *testing.T) {
 	t.Parallel()
 	files := sources(t)
-	met := map[string]bool{}
 	for _, r := range rules {
 		t.Run(r.rule, func(t *testing.T) {
 			seen := 0
@@ -117,21 +111,13 @@ func TestImportsRunOneWay(t *testing.T) {
 					if !below(imported, r.never) || below(imported, r.but) || slices.Contains(r.never, "") && below(imported, r.from) {
 						continue
 					}
-					edge := name + " -> " + imported
-					if met[edge] = true; open[edge] == "" {
-						t.Errorf("%s imports %s", name, imported)
-					}
+					t.Errorf("%s imports %s", name, imported)
 				}
 			}
 			if seen == 0 {
 				t.Errorf("no file is below %s: the rule holds for nothing", strings.Join(r.from, ", "))
 			}
 		})
-	}
-	for edge := range open {
-		if !met[edge] {
-			t.Errorf("%s is gone: take it out of the list of open cases", edge)
-		}
 	}
 }
 
