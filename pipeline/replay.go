@@ -64,7 +64,11 @@ func (s *Session) Replay(ctx context.Context, opts ReplayOptions) (*ReplayReport
 
 func (w *Works) replay(ctx context.Context, opts ReplayOptions) (*ReplayReport, error) {
 	s := w.session
-	rows, err := s.warehouse.Quarantined(ctx, warehouse.QuarantineFilter{Source: opts.Source, Rule: opts.Rule, IDs: opts.IDs, Status: warehouse.QuarantineOpen})
+	ids := opts.IDs
+	if len(ids) == 0 {
+		ids = nil // an empty list would select nothing
+	}
+	rows, err := s.warehouse.Quarantined(ctx, warehouse.QuarantineFilter{Source: opts.Source, Rule: opts.Rule, IDs: ids, Status: warehouse.QuarantineOpen})
 	if err != nil {
 		return nil, err
 	}
