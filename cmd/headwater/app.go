@@ -103,6 +103,7 @@ a right is missing); 4 done, but rows were quarantined and --strict was given; 1
 func commands(a *app) []*cobra.Command {
 	return []*cobra.Command{
 		initCommand(a),
+		demoCommand(a),
 		checkCommand(a),
 		previewCommand(a),
 		runCommand(a),

@@ -27,8 +27,8 @@ func quarantineCommand(a *app) *cobra.Command {
 		Use:   "quarantine",
 		Short: "Deals with rows that broke a rule",
 		Long: `A row that breaks a rule is kept apart with every broken rule and its original columns, as far as the mapping or keep names
-them, personal ones masked. It stays open until it is replayed after
-a repair, dismissed, or replaced by newer content of its source.`,
+them, personal ones masked. It stays open until it is replayed after a repair, until it is dismissed, or until newer content
+of its source replaces it.`,
 		Example: `  headwater quarantine list --source hotline
   headwater quarantine show hotline-0.3f9a2c@1234#17`,
 		Args: cobra.NoArgs,
