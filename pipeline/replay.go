@@ -64,6 +64,10 @@ func (s *Session) Replay(ctx context.Context, opts ReplayOptions) (*ReplayReport
 
 func (w *Works) replay(ctx context.Context, opts ReplayOptions) (*ReplayReport, error) {
 	s := w.session
+	// What an earlier replay wrote and did not see loaded is loaded first, so that it is not sent again.
+	if errs := w.drain(ctx, s.project.Sources()); len(errs) > 0 {
+		return nil, errors.Join(errs...)
+	}
 	ids := opts.IDs
 	if len(ids) == 0 {
 		ids = nil // an empty list would select nothing
@@ -93,7 +97,7 @@ func (w *Works) replay(ctx context.Context, opts ReplayOptions) (*ReplayReport, 
 			continue
 		}
 		began := time.Now()
-		job := ingest.Job{Source: source.Name, Topic: source.Topic, Run: out.Run, Reader: src, Streams: map[string]ingest.Preparer{}}
+		job := ingest.Job{Source: source.Name, Topic: source.Topic, Run: out.Run, Reader: src, Streams: map[string]ingest.Preparer{}, Replay: true}
 		for stream := range src.streams {
 			job.Streams[stream] = asQuarantined{}
 		}

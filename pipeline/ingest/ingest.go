@@ -63,6 +63,7 @@ type Job struct {
 	Reader   connectors.Source
 	Streams  map[string]Preparer // by stream name; a stream that is not here is not read
 	Personal map[string]bool     // streams with personal fields: the raw bytes of unreadable rows stay here
+	Replay   bool                // rows come from the quarantine: their columns say nothing of the source's
 	Tries    int                 // of a transient error before the shard is given up until the next pass; defaults to 5
 }
 
@@ -491,7 +492,9 @@ func (p *pass) pack(ctx context.Context, s connectors.Stream, b connectors.Batch
 	if len(b.Cursor) > connectors.MaxCursorBytes {
 		return parcel{}, fault.Permanent(fmt.Errorf("the connector's cursor has %d bytes; at most %d fit a message", len(b.Cursor), connectors.MaxCursorBytes))
 	}
-	p.noteColumns(ctx, s, b.Record.Schema())
+	if !p.job.Replay {
+		p.noteColumns(ctx, s, b.Record.Schema())
+	}
 	p.noteMissing(s, b.Record.Schema(), prepare)
 	rows := b.Record.NumRows() + int64(len(b.Rejects))
 	p.mu.Lock()

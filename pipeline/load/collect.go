@@ -39,6 +39,7 @@ type content struct {
 	replaced   []replacement
 	brought    map[delivery]*yield
 	closed     []closure
+	closing    map[string]bool // the ids in closed
 
 	messages, void, foreign int64
 	records                 int // in all tables
@@ -138,7 +139,8 @@ type collector struct {
 	partition int
 	mem       memory.Allocator
 	limits    Limits
-	hurried   *atomic.Int32 // above 0, nothing waits for more rows
+	hurried   *atomic.Int32   // above 0, nothing waits for more rows
+	closing   map[string]bool // quarantined rows whose replay the flush before brings, which has not landed yet
 	log       logger
 }
 
@@ -289,19 +291,22 @@ func (c *collector) batch(ctx context.Context, out *content, r topic.Record, h m
 		if err != nil {
 			return err
 		}
+		keep := make([]uint32, 0, len(replays))
 		for i, id := range replays {
+			if c.closing[id] || out.closing[id] {
+				// An earlier copy of the row is on its way, in the flush that lands now or in this one.
+				open[id] = false
+			}
 			if open[id] {
+				keep = append(keep, uint32(i))
+				if out.closing == nil {
+					out.closing = map[string]bool{}
+				}
+				out.closing[id] = true
 				out.closed = append(out.closed, closure{id: id, to: warehouse.FormatQuarantineID(c.topic, c.partition, h.Incarnation, r.Offset, uint32(i))})
 			}
 		}
-		keep := make([]uint32, 0, len(replays))
-		for i, id := range replays {
-			if open[id] {
-				keep = append(keep, uint32(i))
-			} else {
-				l.Duplicate++
-			}
-		}
+		l.Duplicate += int64(len(replays) - len(keep))
 		if len(keep) < len(replays) {
 			taken, err := takeRows(c.mem, rec, keep)
 			if err != nil {

@@ -253,6 +253,9 @@ func (l *landing) fetch(ctx context.Context, a Collect) *prefetch {
 	fctx, stop := context.WithCancel(ctx)
 	p := &prefetch{action: a, stop: stop, done: make(chan struct{})}
 	c := &collector{client: cfg.Client, warehouse: cfg.Warehouse, topic: l.id.topic, partition: l.id.partition, mem: cfg.Allocator, limits: cfg.Limits, hurried: &l.service.hurried, log: l.log}
+	if l.content != nil {
+		c.closing = l.content.closing
+	}
 	shape := l.shape
 	if a.Shape == "" {
 		shape = cfg.Shaping
