@@ -154,3 +154,21 @@ func BenchmarkReadParquet(b *testing.B) {
 	}
 	benchmarkRead(b, "a.parquet", buf.Bytes(), n, Options{})
 }
+
+func BenchmarkReadJSONL(b *testing.B) {
+	const n = 100_000
+	var buf bytes.Buffer
+	if err := made["a.jsonl"](&buf, n); err != nil {
+		b.Fatal(err)
+	}
+	benchmarkRead(b, "a.jsonl", buf.Bytes(), n, Options{})
+}
+
+func BenchmarkReadXLSX(b *testing.B) {
+	const n = 100_000
+	var buf bytes.Buffer
+	if err := madeXLSX(&buf, n); err != nil {
+		b.Fatal(err)
+	}
+	benchmarkRead(b, "a.xlsx", buf.Bytes(), n, Options{})
+}
