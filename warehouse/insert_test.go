@@ -1,6 +1,7 @@
 package warehouse_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -9,6 +10,7 @@ import (
 
 	"github.com/apache/arrow/go/v17/arrow"
 	"github.com/apache/arrow/go/v17/arrow/array"
+	"github.com/apache/arrow/go/v17/arrow/ipc"
 
 	"github.com/headwater-data/headwater/internal/embedded/clickhouse/clickhousetest"
 	"github.com/headwater-data/headwater/internal/fault"
@@ -75,8 +77,6 @@ func TestRowsOfOneKeyDoNotCollapseInsideAnInsert(t *testing.T) {
 	}
 }
 
-// ClickHouse reads a column's dictionary once for a stream: without one shared dictionary the second record's values would
-// come out as those of the first.
 func TestRecordsWithDifferentDictionariesKeepTheirValues(t *testing.T) {
 	t.Parallel()
 	b := migrated(t)
@@ -95,6 +95,49 @@ func TestRecordsWithDifferentDictionariesKeepTheirValues(t *testing.T) {
 	}
 	if got := b.sql("SELECT countIf(endsWith(subject, region) AND _source = concat('s', region)), count() FROM $db.observation"); got[0] != "5\t5" {
 		t.Errorf("rows whose region is their own, rows: got %q, want 5, 5", got)
+	}
+}
+
+// Older servers read a column's dictionary once for a stream (ClickHouse issue 55490): the second record's values would come
+// out as those of the first.
+func TestRecordsOfOneInsertShareTheirDictionaries(t *testing.T) {
+	t.Parallel()
+	b := migrated(t)
+	given := []arrow.Record{
+		b.records(observation{indicator: "I", region: "330100", period: day(2021, 1, 1)}),
+		b.records(observation{indicator: "I", region: "330200", period: day(2021, 1, 1)}, observation{indicator: "I", region: "330100", period: day(2021, 1, 1)}),
+	}
+	sent, err := warehouse.EncodeStream(b.mem, given)
+	if err != nil {
+		t.Fatal(err)
+	}
+	reader, err := ipc.NewReader(bytes.NewReader(sent), ipc.WithAllocator(b.mem))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer reader.Release()
+	first := map[int]string{}
+	for i := range given {
+		if !reader.Next() {
+			t.Fatalf("record %d was not sent: %v", i, reader.Err())
+		}
+		for c, column := range reader.Record().Columns() {
+			got, ok := column.(*array.Dictionary)
+			if !ok {
+				continue
+			}
+			if i == 0 {
+				first[c] = fmt.Sprint(got.Dictionary())
+			} else if own := fmt.Sprint(got.Dictionary()); own != first[c] {
+				t.Errorf("record %d, column %s: dictionary %s, that of the first is %s", i, reader.Record().ColumnName(c), own, first[c])
+			}
+			was := given[i].Column(c).(*array.Dictionary)
+			for row := range got.Len() {
+				if got.IsNull(row) != was.IsNull(row) || !got.IsNull(row) && got.ValueStr(row) != was.ValueStr(row) {
+					t.Errorf("record %d, column %s, row %d: sent %s, was %s", i, reader.Record().ColumnName(c), row, got.ValueStr(row), was.ValueStr(row))
+				}
+			}
+		}
 	}
 }
 

@@ -313,6 +313,9 @@ func (w *Warehouse) planTable(ctx context.Context, schema *schemas.Schema, there
 		for _, reason := range why {
 			broken("%s", reason)
 		}
+		if len(breaks) > 0 {
+			return nil, breaks, nil // the table would say the same in its own words
+		}
 	}
 	if !strings.HasSuffix(there.engine, "ReplacingMergeTree") {
 		broken("it is a %s, not a ReplacingMergeTree", there.engine)

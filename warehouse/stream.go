@@ -16,8 +16,8 @@ import (
 // parsed, so positions in dictionaries are as narrow as they can be. (Columns of nulls and defaults are sent all the same: what
 // the server does to fill columns that are left out costs it more than reading them, tried.)
 //
-// All records share one dictionary for each dictionary column: ClickHouse reads a column's dictionary once for a stream and
-// goes on using it, so a second one would silently turn values into others.
+// All records share one dictionary for each dictionary column: servers without the fix of ClickHouse issue 55490 read a
+// column's dictionary once for a stream and go on using it, so that a second one would silently turn values into others.
 type streamPlan struct {
 	mem     memory.Allocator
 	records []arrow.Record
