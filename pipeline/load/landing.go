@@ -476,7 +476,7 @@ func (l *landing) stands(ctx context.Context, p *part, r *replacement) (bool, er
 	if err != nil || some {
 		return false, err
 	}
-	l.log.Warn("nothing of the new content could be loaded; what the shard brought before stays", "source", r.source, "stream", r.stream, "shard", r.shard, "quarantined", r.yield.quarantined)
+	l.log.Warn("nothing of the new content could be loaded; it replaces nothing", "source", r.source, "stream", r.stream, "shard", r.shard, "quarantined", r.yield.quarantined)
 	return true, nil
 }
 
