@@ -225,10 +225,12 @@ func (s *server) serve(ctx context.Context) error {
 	go func() { ended <- web.Serve(s.config.Listener) }()
 	sweep := time.NewTicker(time.Second)
 	defer sweep.Stop()
+	yielding := false
 	for {
 		select {
 		case <-sweep.C:
 			s.sessions.closeIdle(time.Now())
+			yielding = yielding || yieldMerges()
 			continue
 		case err := <-ended:
 			return fault.Environment(fmt.Errorf("serve embedded warehouse: %w", err))
