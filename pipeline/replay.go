@@ -235,12 +235,14 @@ func (r *replaySource) batch(rows []warehouse.QuarantineRow) (connectors.Batch, 
 		}
 		b.Field(n).(*array.Int64Builder).Append(int64(row.Row))
 		b.Field(n + 1).(*array.Uint64Builder).Append(uint64(max(row.Version, 0)))
-		b.Field(n + 2).(*array.Int64Builder).Append(row.ExtractedAt.UnixMicro())
+		// The version has the microseconds of the time of extraction, which the quarantine's own column rounds: a row that looks
+		// older than its content would be taken for one that the content no longer has.
+		b.Field(n + 2).(*array.Int64Builder).Append(row.Version)
 		b.Field(n + 3).(*array.StringBuilder).Append(row.Place)
 		b.Field(n + 4).(*array.StringBuilder).Append(row.Shard)
 		b.Field(n + 5).(*array.StringBuilder).Append(row.ID())
-		if row.ExtractedAt.After(newest) {
-			newest = row.ExtractedAt
+		if at := time.UnixMicro(row.Version).UTC(); at.After(newest) {
+			newest = at
 		}
 	}
 	return connectors.Batch{Record: b.NewRecord(), Place: "quarantine", ExtractedAt: newest}, nil

@@ -123,6 +123,7 @@ func awaitServer[T any](ctx context.Context, log *slog.Logger, what string, open
 // date and topics are made. It waits for servers that are away, and says so, until ctx ends.
 func Open(ctx context.Context, p *project.Project, opts Options) (s *Session, err error) {
 	opts.defaults()
+	collectEarly()
 	s = &Session{project: p, opts: opts}
 	defer func() {
 		if err != nil {
@@ -150,8 +151,8 @@ func (s *Session) prepareWarehouse(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("bring the warehouse's tables up to date: %w", err)
 	}
-	for _, c := range changes {
-		s.opts.Logger.Debug("warehouse changed", "change", fmt.Sprint(c))
+	if len(changes) > 0 {
+		s.opts.Logger.Info("the warehouse's tables and views were brought up to date", "changes", len(changes))
 	}
 	if err := s.warehouse.Sync(ctx, s.project.Set(), s.project.Indicators()); err != nil {
 		return fmt.Errorf("bring regions and indicators up to date: %w", err)

@@ -168,7 +168,7 @@ func (w *Warehouse) migrateOnce(ctx context.Context, set *schemas.Set) ([]Change
 		}
 		if p.change != nil {
 			changes = append(changes, *p.change)
-			w.log.Info("migrated the warehouse", "object", p.change.Object, "change", p.change.What)
+			w.log.Debug("migrated the warehouse", "object", p.change.Object, "change", p.change.What)
 		}
 		if p.step.Hash != "" {
 			if err := w.record(ctx, p.step); err != nil {

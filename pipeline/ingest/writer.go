@@ -304,6 +304,10 @@ func (w Writer) answered(e Answered) (Writer, []Action) {
 		w.Target = e.Offset
 		return w.written()
 	}
+	if e.Offset <= w.Last {
+		// The log is shorter than what we wrote: the topic was deleted and created again under us (W6).
+		return w.claimAgain("the log is another one than before")
+	}
 	w.Phase, w.Target = Checking, e.Offset
 	return w, []Action{ReadLog{From: w.Last + 1, To: e.Offset}}
 }

@@ -74,6 +74,14 @@ func TestAClaimBetweenSendsTheWriterBack(t *testing.T) { // W4
 	}
 }
 
+func TestALogCreatedAgainUnderAWriterSendsItBack(t *testing.T) { // W6
+	w := play(t, ready(t), []Action{Written{keyA, Position{Offset: 1, Cursor: []byte("1")}}}, ask("1"), Answered{1})
+	w = play(t, w, []Action{ClaimAgain{"the log is another one than before"}}, ask("2"), Answered{0})
+	if w.Phase != Idle || w.Pending != nil {
+		t.Errorf("%+v", w)
+	}
+}
+
 func TestForeignAndVoidRecordsBetweenDoNotDisturb(t *testing.T) {
 	w := play(t, ready(t), []Action{SendBatch{"x", 0, 0}}, ask("1"))
 	w = play(t, w, []Action{ReadLog{1, 4}}, Answered{4})

@@ -985,10 +985,16 @@ func (p purpose) read(b []byte, layouts []layout) (m moment, problem string) {
 	if p == purposeCanonical {
 		return m, "is not a date of the form 2021-03-05 or 2021-03-05T08:30:00; declare parse for other forms"
 	}
-	if m, ok = parseMoment(foldWidth(b)); !ok {
-		return m, p.unread(b)
+	folded := foldWidth(b)
+	if m, ok = parseMoment(folded); ok {
+		return p.settle(m, b)
 	}
-	return p.settle(m, b)
+	if western := westernDate(folded); western != nil {
+		if m, ok = parseMoment(western); ok {
+			return p.settle(m, b)
+		}
+	}
+	return m, p.unread(b)
 }
 
 func (p purpose) unread(b []byte) string {
