@@ -141,15 +141,20 @@ type collector struct {
 	limits    Limits
 	hurried   *atomic.Int32   // above 0, nothing waits for more rows
 	closing   map[string]bool // quarantined rows whose replay the flush before brings, which has not landed yet
+	wanted    <-chan struct{} // closed when somebody waits for the flush; until then it may grow
 	log       logger
 }
 
 // Limits bound a flush.
 type Limits struct {
-	Records int           // records of all tables together; defaults to 256Ki
-	Bytes   int           // Arrow bytes; defaults to 64 MiB
+	Records int           // records of all tables together; defaults to 1,000,000
+	Bytes   int           // Arrow bytes; defaults to 48 MiB
 	Linger  time.Duration // how long a flush waits for more once everything there has been read; 0 does not wait
 }
+
+// pageBytes is how much is asked of the broker at once. A larger message comes all the same, alone; more would only wait in
+// memory for those before it.
+const pageBytes = 4 << 20
 
 // collect reads from a.From on until the flush is full, or ends where it is asked to end, or nothing more is there. It waits
 // for the first record. The caller releases the content.
@@ -162,12 +167,16 @@ func (c *collector) collect(ctx context.Context, a Collect, shaping Shaping) (ou
 		}
 	}()
 	var lingerUntil time.Time
+	idle := false
 	for {
 		wait := 250 * time.Millisecond
+		if idle {
+			wait, idle = 20*time.Millisecond, false
+		}
 		if !lingerUntil.IsZero() {
 			wait = min(wait, max(time.Until(lingerUntil), time.Millisecond))
 		}
-		page, err := c.client.Read(ctx, c.topic, c.partition, out.to, message.MaxValueBytes+(1<<20), wait)
+		page, err := c.client.Read(ctx, c.topic, c.partition, out.to, pageBytes, wait)
 		if err != nil {
 			return out, err
 		}
@@ -186,6 +195,9 @@ func (c *collector) collect(ctx context.Context, a Collect, shaping Shaping) (ou
 		case a.To > 0 && (out.to >= a.To || (len(page.Records) == 0 && page.Next >= a.To) || (len(page.Records) > 0 && page.Records[len(page.Records)-1].Offset >= a.To)):
 			out.to = a.To
 			return out, nil
+		case a.To == 0 && out.to > a.From && out.to >= page.Next && !c.isWanted():
+			// The flush before it is still landing: what comes meanwhile costs nobody any time.
+			idle = true
 		case a.To == 0 && out.to > a.From && out.to >= page.Next:
 			if c.limits.Linger == 0 || c.hurried.Load() > 0 || (!lingerUntil.IsZero() && !time.Now().Before(lingerUntil)) {
 				return out, nil
@@ -194,6 +206,15 @@ func (c *collector) collect(ctx context.Context, a Collect, shaping Shaping) (ou
 				lingerUntil = time.Now().Add(c.limits.Linger)
 			}
 		}
+	}
+}
+
+func (c *collector) isWanted() bool {
+	select {
+	case <-c.wanted:
+		return true
+	default:
+		return false
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/apache/arrow/go/v17/arrow"
@@ -243,6 +244,7 @@ func (l *landing) collect(ctx context.Context, a Collect) (Event, error) {
 type prefetch struct {
 	action Collect
 	stop   context.CancelFunc
+	wanted func() // somebody waits for it
 	done   chan struct{}
 	out    *content
 	err    error
@@ -251,8 +253,9 @@ type prefetch struct {
 func (l *landing) fetch(ctx context.Context, a Collect) *prefetch {
 	cfg := l.service.cfg
 	fctx, stop := context.WithCancel(ctx)
-	p := &prefetch{action: a, stop: stop, done: make(chan struct{})}
-	c := &collector{client: cfg.Client, warehouse: cfg.Warehouse, topic: l.id.topic, partition: l.id.partition, mem: cfg.Allocator, limits: cfg.Limits, hurried: &l.service.hurried, log: l.log}
+	wanted := make(chan struct{})
+	p := &prefetch{action: a, stop: stop, wanted: sync.OnceFunc(func() { close(wanted) }), done: make(chan struct{})}
+	c := &collector{client: cfg.Client, warehouse: cfg.Warehouse, topic: l.id.topic, partition: l.id.partition, mem: cfg.Allocator, limits: cfg.Limits, hurried: &l.service.hurried, wanted: wanted, log: l.log}
 	if l.content != nil {
 		c.closing = l.content.closing
 	}
@@ -269,6 +272,7 @@ func (l *landing) fetch(ctx context.Context, a Collect) *prefetch {
 }
 
 func (p *prefetch) wait(ctx context.Context) (*content, error) {
+	p.wanted()
 	select {
 	case <-p.done:
 		return p.out, p.err

@@ -94,10 +94,10 @@ type position struct {
 // New makes a Service.
 func New(cfg Config) *Service {
 	if cfg.Limits.Records == 0 {
-		cfg.Limits.Records = 256 << 10
+		cfg.Limits.Records = 1_000_000
 	}
 	if cfg.Limits.Bytes == 0 {
-		cfg.Limits.Bytes = 64 << 20
+		cfg.Limits.Bytes = 48 << 20
 	}
 	return &Service{cfg: cfg, positions: map[partitionID]position{}, changed: make(chan struct{}),
 		shapes: map[string]Shaping{cfg.Shaping.Hash: cfg.Shaping}}
