@@ -25,33 +25,7 @@ func ownSchema(name string) *schemas.Schema {
 	if !ok {
 		panic("warehouse: there is no standard schema " + name)
 	}
-	if name == "ledger" {
-		return withFields(s, ledgerFields)
-	}
 	return s
-}
-
-// ledgerFields are what a checkpoint needs beside what the account shows.
-var ledgerFields = []schemas.Field{
-	{Name: "state_incarnation", Type: schemas.Type{Kind: schemas.KindString}, Default: "", Title: schemas.Title{Zh: "终点日志标识", En: "State incarnation"},
-		Description: "Identity of the log at the end of the flush; empty where a new log begins."},
-	{Name: "cursor_epoch", Type: schemas.Type{Kind: schemas.KindInt64}, Default: int64(-1), Title: schemas.Title{Zh: "游标纪元", En: "Cursor epoch"},
-		Description: "Epoch of the message that carried the cursor."},
-	{Name: "cursor_sequence", Type: schemas.Type{Kind: schemas.KindInt64}, Default: int64(0), Title: schemas.Title{Zh: "游标序号", En: "Cursor sequence"},
-		Description: "Sequence number of the message that carried the cursor."},
-}
-
-// withFields returns the schema with those of the fields that it lacks.
-func withFields(s *schemas.Schema, fields []schemas.Field) *schemas.Schema {
-	own := *s
-	own.Fields = slices.Clone(s.Fields)
-	for _, f := range fields {
-		if _, ok := own.Field(f.Name); !ok {
-			f.Sensitivity = schemas.Internal
-			own.Fields = append(own.Fields, f)
-		}
-	}
-	return &own
 }
 
 // encode turns rows into one record of the schema's table, with _version and _deleted. The caller releases it.

@@ -258,7 +258,7 @@ func (l *ledger) show(a *app, p *project.Project) error {
 	}
 	t := a.table(screen.Text, append([]string{"run", "loaded at", "source"}, columns...)...)
 	for _, x := range l.Runs {
-		if err := t.Row(values(x, x.Run, x.LastLoadedAt.In(p.Zone), x.Source)...); err != nil {
+		if err := t.Row(values(x, screen.Name(x.Run), x.LastLoadedAt.In(p.Zone), x.Source)...); err != nil {
 			return err
 		}
 	}

@@ -130,7 +130,7 @@ func (a *app) listQuarantine(p *project.Project, rows []warehouse.QuarantineRow)
 		if n := len(r.Reasons) - 1; n > 0 {
 			reason += fmt.Sprintf(" (and %d more)", n)
 		}
-		if err := t.Row(r.ID(), r.Source, r.Place, rowNumber(r.Row), r.Rules, reason, cmp.Or(r.Status, warehouse.QuarantineOpen), r.ExtractedAt.In(p.Zone)); err != nil {
+		if err := t.Row(screen.Name(r.ID()), r.Source, r.Place, rowNumber(r.Row), r.Rules, reason, cmp.Or(r.Status, warehouse.QuarantineOpen), r.ExtractedAt.In(p.Zone)); err != nil {
 			return err
 		}
 	}

@@ -84,9 +84,13 @@ type Writer struct {
 	empty  string
 }
 
+// Name is a text that people copy, such as an id: tables never cut it.
+type Name string
+
 type cell struct {
 	text  string
 	right bool
+	whole bool // never cut
 	width int
 }
 
@@ -132,7 +136,8 @@ func (t *Writer) Row(values ...any) error {
 	row := make([]cell, len(values))
 	for i, v := range values {
 		text, right := show(v)
-		row[i] = cell{text: text, right: right, width: chars.StringWidth(text)}
+		_, whole := v.(Name)
+		row[i] = cell{text: text, right: right, whole: whole, width: chars.StringWidth(text)}
 	}
 	if t.layout == nil {
 		if t.sample = append(t.sample, row); len(t.sample) < sampleRows {
@@ -267,6 +272,8 @@ func format(v any) (text string, right bool) {
 		return "NULL", false
 	case string:
 		return v, false
+	case Name:
+		return string(v), false
 	case Count:
 		return thousands(int64(v)), true
 	case int, int8, int16, int32, int64, uint, uint8, uint16, uint32, uint64:
@@ -331,7 +338,7 @@ func Clean(text string) string {
 // flushSample fixes the columns' widths by the rows seen so far and writes them.
 func (t *Writer) flushSample() error {
 	t.layout = make([]column, len(t.columns))
-	least := make([]int, len(t.columns)) // numbers are not cut
+	least := make([]int, len(t.columns)) // numbers and names are not cut
 	for i, name := range t.columns {
 		t.layout[i].width = chars.StringWidth(Clean(name))
 		numbers := 0
@@ -339,6 +346,8 @@ func (t *Writer) flushSample() error {
 			t.layout[i].width = max(t.layout[i].width, row[i].width)
 			if row[i].right {
 				numbers++
+			}
+			if row[i].right || row[i].whole {
 				least[i] = max(least[i], row[i].width, chars.StringWidth(Clean(name)))
 			}
 		}
