@@ -16,7 +16,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 
 .DEFAULT_GOAL := help
-.PHONY: help build engine test test-realdata bench lint fuzz generate verify demo clean
+.PHONY: help build engine test test-realdata bench bench-stages lint fuzz generate verify demo clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -29,13 +29,16 @@ engine: build ## bring the embedded warehouse's engine to this machine, once
 
 test: engine ## install what the tests need and run all of them, race detector on
 	@command -v $${CC:-gcc} >/dev/null || { echo "the race detector needs a C compiler: install gcc" >&2; exit 1; }
-	$(GO) test -race -tags $(TAGS) -timeout 10m ./...
+	$(GO) test -race -tags $(TAGS) -timeout 30m ./...
 
 test-realdata: engine ## run the tests over real data in HEADWATER_REALDATA
 	@test -d "$(HEADWATER_REALDATA)" || { echo "no folder $(HEADWATER_REALDATA): set HEADWATER_REALDATA to the folder with the real data (README.md names the files)" >&2; exit 1; }
-	$(GO) test -tags '$(TAGS) realdata' -timeout 10m $$(grep -l --include='*_test.go' -r '^//go:build .*realdata' . | xargs -n 1 dirname | sort -u)
+	$(GO) test -tags '$(TAGS) realdata' -timeout 30m $$(grep -l --include='*_test.go' -r '^//go:build .*realdata' . | xargs -n 1 dirname | sort -u)
 
-bench: engine ## measure each stage's speed and memory
+bench: engine ## measure the whole pipeline against the engine alone; ends with a RESULT line
+	$(GO) run ./internal/bench
+
+bench-stages: engine ## measure each stage's speed and memory
 	$(GO) test -run '^$$' -bench . -benchmem ./...
 
 lint: ## vet, staticcheck, gofmt
