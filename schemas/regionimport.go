@@ -111,7 +111,9 @@ func readFacts(r io.Reader, name string) ([]fact, problem.List) {
 		report(0, 0, "the file is not UTF-8", "save it as UTF-8")
 		return nil, problems
 	}
-	reader := csv.NewReader(bytes.NewReader(bytes.TrimPrefix(data, []byte("\xef\xbb\xbf"))))
+	data = bytes.TrimPrefix(data, []byte("\xef\xbb\xbf"))
+	texts := bytes.Split(data, []byte("\n"))
+	reader := csv.NewReader(bytes.NewReader(data))
 	reader.Comment = '#'
 	reader.ReuseRecord = true
 	header, err := reader.Read()
@@ -138,7 +140,7 @@ func readFacts(r io.Reader, name string) ([]fact, problem.List) {
 		line, _ := reader.FieldPos(0)
 		f, column, err := columns.fact(record)
 		if err != nil {
-			_, at := reader.FieldPos(column)
+			_, at := position(reader, texts, column)
 			report(line, at, err.Error(), "")
 		} else if slices.ContainsFunc(lines[f.code], f.overlaps) {
 			report(line, 1, fmt.Sprintf("code %s is there twice at the same time", f.code), "")

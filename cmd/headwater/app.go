@@ -113,6 +113,7 @@ func commands(a *app) []*cobra.Command {
 		quarantineCommand(a),
 		queryCommand(a),
 		warehouseCommand(a),
+		referenceCommand(a),
 		connectorsCommand(a),
 		configCommand(a),
 		engineCommand(a),
