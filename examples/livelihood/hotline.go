@@ -93,7 +93,7 @@ func (d *demo) makeHotline() {
 			case n == 500:
 				c.Number, rule = "2.02104E+17", ruleDamaged // Excel has been at it
 			case n == 550:
-				c.Identity, rule = "330199199001010000", ruleIdentity // and here: the last three digits are gone
+				c.Identity, rule = "330199199001010000", ruleDamaged // and here: the last three digits are gone
 			case n == 560:
 				c.Identity, rule = syntheticIdentity(draw)[:17], ruleIdentity // one digit short
 			case n == 600:
