@@ -91,7 +91,9 @@ func (a *app) run(ctx context.Context, p *project.Project, sources []string, tri
 	options := pipeline.RunOptions{Sources: sources, Trigger: trigger, Note: progress.Note, Progress: func(source string, c pipeline.Counts) {
 		progress.Source(source, screen.Counts{
 			Read: c.Read, InKafka: c.InKafka, Loaded: c.Loaded, Duplicate: c.Duplicate,
-			Quarantined: c.Quarantined, Filtered: c.Filtered, Held: c.Held, Lag: -1,
+			Quarantined: c.Quarantined, Filtered: c.Filtered, Held: c.Held,
+			// Rows that earlier runs left in Kafka are loaded too and would make it negative.
+			Lag: max(0, c.InKafka-c.Loaded-c.Duplicate-c.Quarantined-c.Filtered-c.Held),
 		})
 	}}
 	// A service that has the project does the run; two that write would be rivals.

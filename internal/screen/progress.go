@@ -14,7 +14,7 @@ import (
 // Counts is how far a source is in a run, in rows since the run began.
 type Counts struct {
 	Read, InKafka, Loaded, Duplicate, Quarantined, Filtered, Held int64
-	// Lag is how many messages wait in Kafka; negative when it is not known.
+	// Lag is how many of the rows that went into Kafka are not yet accounted for; negative when it is not known.
 	Lag int64
 }
 
