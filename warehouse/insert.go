@@ -2,6 +2,7 @@ package warehouse
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -101,16 +102,13 @@ func (b *arrowBody) WriteTo(to io.Writer) (int64, error) {
 	if b.ended {
 		return 0, errRequestEnded
 	}
-	counted := &countingWriter{to: to}
-	buffered := bufio.NewWriterSize(counted, bodyBuffer)
-	err := b.plan.write(buffered)
-	if err == nil {
-		err = buffered.Flush()
+	wire := &wireWriter{to: to}
+	buffered := bufio.NewWriterSize(wire, bodyBuffer)
+	b.failed = b.plan.write(buffered)
+	if b.failed == nil {
+		b.failed = buffered.Flush()
 	}
-	if err != nil && counted.err == nil {
-		b.failed = err
-	}
-	return counted.n, err
+	return wire.n, cmp.Or(wire.err, b.failed)
 }
 
 // Read reads the body for clients that do not know WriteTo.
@@ -138,18 +136,21 @@ func (b *arrowBody) end() error {
 	return b.failed
 }
 
-// countingWriter tells a connection's errors from the encoder's.
-type countingWriter struct {
+// wireWriter keeps a connection's error to itself and swallows what comes after it: Arrow's writer, told of an error half-way,
+// does not give back the dictionaries that it holds.
+type wireWriter struct {
 	to  io.Writer
 	n   int64
 	err error
 }
 
-func (c *countingWriter) Write(p []byte) (int, error) {
-	n, err := c.to.Write(p)
-	c.n += int64(n)
-	c.err = errors.Join(c.err, err)
-	return n, err
+func (w *wireWriter) Write(p []byte) (int, error) {
+	if w.err == nil {
+		var n int
+		n, w.err = w.to.Write(p)
+		w.n += int64(n)
+	}
+	return len(p), nil
 }
 
 var errRequestEnded = errors.New("the request ended before its body")

@@ -67,7 +67,7 @@ type LogConfig struct {
 // LimitsConfig bounds what is done at once.
 type LimitsConfig struct {
 	Readers     int           `yaml:"readers,omitempty" desc:"Shards that are read side by side. Defaults to 2."`
-	InFlightMiB int           `yaml:"in_flight_mib,omitempty" desc:"MiB of Arrow data in one flush; a flush ends with the batch that reaches it. Defaults to 48."`
+	InFlightMiB int           `yaml:"in_flight_mib,omitempty" desc:"MiB of Arrow data in one flush; a flush ends with the batch that reaches it. Defaults to 40."`
 	FlushRows   int           `yaml:"flush_rows,omitempty" desc:"Records that are loaded in one flush; a flush ends with the batch that reaches it. Defaults to 1000000."`
 	FlushWait   time.Duration `yaml:"flush_wait,omitempty" desc:"How long a flush waits for more rows while the service runs. Defaults to 5s."`
 }
@@ -136,7 +136,7 @@ func (c Config) withDefaults() Config {
 	}
 	fill(&c.Log.Level, "info")
 	fill(&c.Limits.Readers, 2)
-	fill(&c.Limits.InFlightMiB, 48)
+	fill(&c.Limits.InFlightMiB, 40)
 	fill(&c.Limits.FlushRows, 1_000_000)
 	fill(&c.Broker.Session, 6*time.Second)
 	fill(&c.Limits.FlushWait, 5*time.Second)

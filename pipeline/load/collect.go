@@ -148,7 +148,7 @@ type collector struct {
 // Limits bound a flush.
 type Limits struct {
 	Records int           // records of all tables together; defaults to 1,000,000
-	Bytes   int           // Arrow bytes; defaults to 48 MiB
+	Bytes   int           // Arrow bytes; defaults to 40 MiB
 	Linger  time.Duration // how long a flush waits for more once everything there has been read; 0 does not wait
 }
 

@@ -97,7 +97,7 @@ func New(cfg Config) *Service {
 		cfg.Limits.Records = 1_000_000
 	}
 	if cfg.Limits.Bytes == 0 {
-		cfg.Limits.Bytes = 48 << 20
+		cfg.Limits.Bytes = 40 << 20
 	}
 	return &Service{cfg: cfg, positions: map[partitionID]position{}, changed: make(chan struct{}),
 		shapes: map[string]Shaping{cfg.Shaping.Hash: cfg.Shaping}}
