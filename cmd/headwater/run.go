@@ -130,7 +130,7 @@ func (a *app) showReport(r *pipeline.Report) error {
 	t := a.table(screen.Text, "source", "title", "outcome", "read", "extracted", "loaded", "duplicate", "quarantined", "filtered", "held", "records", "deleted", "balanced", "seconds")
 	for _, s := range r.Sources {
 		balanced := "yes"
-		if s.Account.Difference != 0 || s.Account.Extracted != s.Written {
+		if s.Account.Difference != 0 || s.Account.Extracted < s.Written || s.Account.Extracted-s.Account.Duplicate > s.Written { // void batches are duplicates only
 			balanced = "no"
 		}
 		outcome := "done"

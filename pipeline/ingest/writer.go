@@ -1,6 +1,7 @@
 package ingest
 
 import (
+	"bytes"
 	"fmt"
 	"maps"
 
@@ -260,7 +261,13 @@ func (w Writer) saw(e Saw) (Writer, []Action) {
 		w.Phase = Stopped
 		return w, []Action{Stop{Err: err}}
 	case message.Valid:
-		w = w.remember(ShardKey(e.Header.Source, e.Header.Stream, e.Header.Shard), e)
+		shard := ShardKey(e.Header.Source, e.Header.Stream, e.Header.Shard)
+		w = w.remember(shard, e)
+		if w.Phase == Checking && (shard != w.Pending.Shard || !bytes.Equal(e.Header.Cursor, w.Pending.Cursor)) {
+			// No copy of our batch, although nobody else may write one in our epoch: it has taken our batch's number, which makes ours
+			// a repeat that no loader takes. Under a new claim the shard is read again.
+			return w.claimAgain("somebody else wrote a batch in our name")
+		}
 	case message.Taken:
 		if w.Phase == Checking {
 			// W4: somebody claimed the partition between our last record and this batch; it may be our own claim landing late.

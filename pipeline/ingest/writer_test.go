@@ -160,3 +160,23 @@ func TestEventsThatCannotBeStopTheWriter(t *testing.T) {
 		})
 	}
 }
+
+func TestABatchInOurNameThatIsNotOursSendsTheWriterBackToItsClaim(t *testing.T) { // W4
+	for _, test := range []struct {
+		name, shard, cursor string
+		want                []Action
+	}{
+		{name: "our own batch, landing twice", shard: "a", cursor: "1"},
+		{name: "another cursor", shard: "a", cursor: "7", want: []Action{ClaimAgain{"somebody else wrote a batch in our name"}}},
+		{name: "another shard", shard: "b", cursor: "1", want: []Action{ClaimAgain{"somebody else wrote a batch in our name"}}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			w := play(t, ready(t), []Action{SendBatch{"x", 0, 0}}, ask("1"))
+			w = play(t, w, []Action{ReadLog{1, 2}}, Answered{2})
+			w = play(t, w, test.want, batchAt(1, "x", 0, 0, test.shard, test.cursor))
+			if test.want == nil {
+				play(t, w, []Action{Written{keyA, Position{Offset: 1, Cursor: []byte("1")}}}, batchAt(2, "x", 0, 0, "a", "1"))
+			}
+		})
+	}
+}

@@ -255,7 +255,7 @@ func (l *landing) fetch(ctx context.Context, a Collect) *prefetch {
 	fctx, stop := context.WithCancel(ctx)
 	wanted := make(chan struct{})
 	p := &prefetch{action: a, stop: stop, wanted: sync.OnceFunc(func() { close(wanted) }), done: make(chan struct{})}
-	c := &collector{client: cfg.Client, warehouse: cfg.Warehouse, topic: l.id.topic, partition: l.id.partition, mem: cfg.Allocator, limits: cfg.Limits, hurried: &l.service.hurried, wanted: wanted, log: l.log}
+	c := &collector{client: cfg.Client, warehouse: cfg.Warehouse, topic: l.id.topic, partition: l.id.partition, mem: cfg.Allocator, limits: cfg.Limits, hurried: &l.service.hurried, wanted: wanted, log: cfg.Logger}
 	if l.content != nil {
 		c.closing = l.content.closing
 	}
