@@ -505,9 +505,10 @@ func (l *landing) tombstonesThere(ctx context.Context, p *part, rec arrow.Record
 func (l *landing) record(ctx context.Context) (Event, error) {
 	w := l.service.cfg.Warehouse
 	_, err := retry(ctx, l, "write quarantine and ledger", func() (struct{}, error) {
+		attempt := attemptAt(time.Now())
 		if l.content != nil {
 			if len(l.content.quarantine) > 0 {
-				if err := w.WriteQuarantine(ctx, l.token("quarantine", ""), l.content.quarantine); err != nil {
+				if err := w.WriteQuarantine(ctx, l.token("quarantine", attempt), l.content.quarantine); err != nil {
 					return struct{}{}, err
 				}
 			}
@@ -521,7 +522,7 @@ func (l *landing) record(ctx context.Context) (Event, error) {
 			}
 		}
 		crash.Point("before-ledger")
-		return struct{}{}, w.WriteLedger(ctx, l.token("ledger", ""), l.ledger())
+		return struct{}{}, w.WriteLedger(ctx, l.token("ledger", attempt), l.ledger())
 	})
 	if err != nil {
 		return nil, err
@@ -529,6 +530,11 @@ func (l *landing) record(ctx context.Context) (Event, error) {
 	l.report()
 	return Recorded{}, nil
 }
+
+// attemptAt makes a token that no other attempt at writing an account has. Quarantine and ledger are not read back as tables are
+// (L5), so that a token which the server remembers, of an attempt that it lost or that a restored warehouse does not have, must
+// not make it drop a later one. Their keys make a repeat harmless.
+func attemptAt(now time.Time) string { return fmt.Sprintf("attempt/%d", now.UnixNano()) }
 
 // close marks quarantined rows as replayed, now that their replay is loaded or quarantined anew.
 func (l *landing) close(ctx context.Context) error {

@@ -85,6 +85,7 @@ func (l *landing) recordRepair(ctx context.Context, h warehouse.HeldFlush, wasHe
 	}
 	for _, r := range h.Rows {
 		if !lines[account{r.Source, r.Stream, r.Shard, r.Run, r.Schema}] {
+			r.LoadedAt = time.Now().UTC() // the newest row of a key counts
 			r.Extracted, r.Held, r.Quarantined, r.Loaded, r.Duplicate, r.Filtered, r.Kind = 0, 0, 0, 0, 0, 0, "repair"
 			rows = append(rows, r)
 		}
@@ -95,10 +96,8 @@ func (l *landing) recordRepair(ctx context.Context, h warehouse.HeldFlush, wasHe
 			quarantine = append(quarantine, q)
 		}
 	}
-	// A repair may be tried several times with different outcomes: its account is never taken for a repeat. Keys make a
-	// physical repeat harmless.
-	attempt := fmt.Sprintf("repair/%s/%d", l.content.shape, time.Now().UnixNano())
 	_, err := retry(ctx, l, "write the account of repaired rows", func() (struct{}, error) {
+		attempt := attemptAt(time.Now())
 		w := l.service.cfg.Warehouse
 		if len(quarantine) > 0 {
 			if err := w.WriteQuarantine(ctx, l.token("quarantine", attempt), quarantine); err != nil {
