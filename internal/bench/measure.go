@@ -110,6 +110,16 @@ func landed(table string) string {
 	return "SELECT count(), sum(cityHash64(indicator, region, member, subject, grain, period, feed, value, unit, level)), sum(_row), countIf(_source = 'bench' AND _extracted_at > 0) FROM " + table
 }
 
+// alive reports whether a process runs; one that has ended and was not waited for does not.
+func alive(pid int) bool {
+	raw, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return false
+	}
+	fields := bytes.Fields(raw[bytes.LastIndexByte(raw, ')')+1:])
+	return len(fields) > 0 && !bytes.Equal(fields[0], []byte("Z"))
+}
+
 // used is the processor time of a process so far, in seconds.
 func used(pid int) (float64, error) {
 	raw, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))

@@ -31,12 +31,15 @@ func loadWithPipeline(ctx context.Context, o order) (m measurement, err error) {
 	if err != nil {
 		return m, err
 	}
-	defer func() { err = errors.Join(err, session.Close()) }()
+	servers := []int{session.Warehouse().Endpoint.PID}
+	// The next measurement must not meet servers that are still ending, nor its folder be removed under them.
+	defer func() { err = errors.Join(err, session.Close(), awaitEnd(ctx, servers...)) }()
 	brokerPID, err := serverPID(p.State, embedded.Broker)
 	if err != nil {
 		return m, err
 	}
-	clock, err := startClock(os.Getpid(), brokerPID, session.Warehouse().Endpoint.PID)
+	servers = append(servers, brokerPID)
+	clock, err := startClock(os.Getpid(), servers[1], servers[0])
 	if err != nil {
 		return m, err
 	}
@@ -155,6 +158,22 @@ func serverPID(state string, kind embedded.Kind) (int, error) {
 		return 0, err
 	}
 	return endpoint.PID, nil
+}
+
+// awaitEnd waits until processes have ended.
+func awaitEnd(ctx context.Context, pids ...int) error {
+	ctx, stop := context.WithTimeout(ctx, time.Minute)
+	defer stop()
+	for _, pid := range pids {
+		for alive(pid) {
+			select {
+			case <-time.After(20 * time.Millisecond):
+			case <-ctx.Done():
+				return fmt.Errorf("wait for the end of process %d: %w", pid, ctx.Err())
+			}
+		}
+	}
+	return nil
 }
 
 // clock takes the time, and the processor time of processes.
