@@ -30,6 +30,7 @@ engine: build ## bring the embedded warehouse's engine to this machine, once
 test: engine ## install what the tests need and run all of them, race detector on
 	@command -v $${CC:-gcc} >/dev/null || { echo "the race detector needs a C compiler: install gcc" >&2; exit 1; }
 	$(GO) test -race -tags $(TAGS) -timeout 30m ./...
+	$(GO) test -tags $(TAGS) -timeout 30m ./connectors/file # its large tests whole: memory, every packing, every damage
 
 test-realdata: engine ## run the tests over real data in HEADWATER_REALDATA
 	@test -d "$(HEADWATER_REALDATA)" || { echo "no folder $(HEADWATER_REALDATA): set HEADWATER_REALDATA to the folder with the real data (README.md names the files)" >&2; exit 1; }

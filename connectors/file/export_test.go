@@ -1,0 +1,4 @@
+package file
+
+// RaceDetector is for the tests outside the package.
+const RaceDetector = raceDetector
