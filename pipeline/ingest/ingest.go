@@ -259,11 +259,14 @@ func (i *Ingester) Ingest(ctx context.Context, job Job) (Result, error) {
 	if err != nil {
 		return pass.result, fmt.Errorf("source %s: list streams: %w", job.Source, err)
 	}
-	if err := i.cfg.Index.Refresh(ctx); err != nil {
-		return pass.result, err
-	}
-	partitions, err := i.cfg.Client.Partitions(ctx, job.Topic)
-	if err != nil {
+	var partitions int
+	if err := i.await(ctx, func() error {
+		if err := i.cfg.Index.Refresh(ctx); err != nil {
+			return err
+		}
+		partitions, err = i.cfg.Client.Partitions(ctx, job.Topic)
+		return err
+	}); err != nil {
 		return pass.result, err
 	}
 	var errs []error
@@ -304,6 +307,23 @@ func place(source string, s connectors.Stream, err error) error {
 	return fmt.Errorf("source %s, stream %s: %w", source, s, err)
 }
 
+// await repeats what asks the broker until it answers, with backoff, and says so. Only the end of ctx, or an error that waiting
+// does not mend, ends it.
+func (i *Ingester) await(ctx context.Context, ask func() error) error {
+	for wait := 100 * time.Millisecond; ; wait = min(2*wait, 10*time.Second) {
+		err := ask()
+		if err == nil || !fault.IsTransient(err) {
+			return err
+		}
+		i.cfg.Logger.Warn("waiting for the broker", "wait", wait.String(), "error", err)
+		select {
+		case <-ctx.Done():
+			return errors.Join(ctx.Err(), err)
+		case <-time.After(wait):
+		}
+	}
+}
+
 type pass struct {
 	*Ingester
 	job     Job
@@ -322,8 +342,11 @@ func (p *pass) shard(ctx context.Context, s connectors.Stream, prepare Preparer,
 	key := ShardKey(p.job.Source, s.Name, s.Shard)
 	h := fnv.New32a()
 	h.Write([]byte(key))
-	number, err := p.cfg.Index.Partition(ctx, p.job.Topic, key, int(h.Sum32()%uint32(partitions)))
-	if err != nil {
+	var number int
+	if err := p.await(ctx, func() (err error) {
+		number, err = p.cfg.Index.Partition(ctx, p.job.Topic, key, int(h.Sum32()%uint32(partitions)))
+		return err
+	}); err != nil {
 		return err
 	}
 	if number >= partitions {
