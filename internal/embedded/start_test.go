@@ -187,7 +187,7 @@ func TestAServerThatHangsIsNamed(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, "broker", "endpoint.json"), []byte(`{"addr":"127.0.0.1:1","pid":4711,"socket":"/nonexistent/lease"}`), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	_, err := embedded.Acquire(testContext(t), dir, embedded.Broker, embedded.Options{StartTimeout: 200 * time.Millisecond})
+	_, err := embedded.Acquire(testContext(t), dir, embedded.Broker, embedded.Options{StartTimeout: 3 * time.Second})
 	if err == nil || !strings.Contains(err.Error(), "process 4711") {
 		t.Errorf("got %v, want the process that hangs", err)
 	}
