@@ -142,6 +142,7 @@ type collector struct {
 	hurried   *atomic.Int32   // above 0, nothing waits for more rows
 	closing   map[string]bool // quarantined rows whose replay the flush before brings, which has not landed yet
 	wanted    <-chan struct{} // closed when somebody waits for the flush; until then it may grow
+	only      map[string]bool // streams that a repair is about; nil for all
 	log       logger
 }
 
@@ -248,6 +249,10 @@ func (c *collector) add(ctx context.Context, out *content, r topic.Record, shapi
 		l.Duplicate += int64(h.Rows + h.Rejects)
 		l.VoidMessages++
 	case message.Valid:
+		if c.only != nil && !c.only[streamKey(h.Source, h.Stream)] {
+			out.after = after
+			return nil
+		}
 		if err := c.batch(ctx, out, r, h, shaping); err != nil {
 			return fmt.Errorf("%s/%d offset %d: %w", c.topic, c.partition, r.Offset, err)
 		}

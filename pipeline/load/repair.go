@@ -30,7 +30,14 @@ func (l *landing) repair(ctx context.Context) error {
 
 func (l *landing) repairFlush(ctx context.Context, h warehouse.HeldFlush) error {
 	state := message.State{Incarnation: h.State.Incarnation, Epoch: h.State.Epoch, Next: h.State.Next}
+	wasHeld := map[string]bool{} // source and stream
+	for _, r := range h.Rows {
+		wasHeld[streamKey(r.Source, r.Stream)] = true
+	}
+	// The rows of other streams have their account already, under the mapping of then.
+	l.only = wasHeld
 	fetch := l.fetch(ctx, Collect{From: h.Range.From, To: h.Range.To, State: state})
+	l.only = nil
 	content, err := fetch.wait(ctx)
 	if err != nil {
 		if out, ok := errors.AsType[*topic.OutOfRangeError](err); ok {
@@ -45,18 +52,7 @@ func (l *landing) repairFlush(ctx context.Context, h warehouse.HeldFlush) error 
 		l.content.release()
 		l.content, l.state = nil, Loader{}
 	}()
-	wasHeld := map[string]bool{} // source and stream
-	for _, r := range h.Rows {
-		wasHeld[r.Source+"\x1f"+r.Stream] = true
-	}
-	for i, p := range content.tables {
-		due := false
-		for _, a := range p.accounts {
-			due = due || wasHeld[a.source+"\x1f"+a.stream]
-		}
-		if !due {
-			continue
-		}
+	for i := range content.tables {
 		for _, action := range []Action{Insert{Table: i, Ask: true}, Check{Table: i}, Remove{Table: i}} {
 			if event, err := l.do(ctx, action); err != nil {
 				return err
@@ -77,7 +73,7 @@ func (l *landing) recordRepair(ctx context.Context, h warehouse.HeldFlush, wasHe
 	var rows []warehouse.LedgerRow
 	lines := map[account]bool{}
 	for _, r := range l.ledger() {
-		if r.Source != "" && wasHeld[r.Source+"\x1f"+r.Stream] {
+		if r.Source != "" && wasHeld[streamKey(r.Source, r.Stream)] {
 			r.Kind = "repair"
 			rows = append(rows, r)
 			lines[account{r.Source, r.Stream, r.Shard, r.Run, r.Schema}] = true
@@ -87,15 +83,11 @@ func (l *landing) recordRepair(ctx context.Context, h warehouse.HeldFlush, wasHe
 		if !lines[account{r.Source, r.Stream, r.Shard, r.Run, r.Schema}] {
 			r.LoadedAt = time.Now().UTC() // the newest row of a key counts
 			r.Extracted, r.Held, r.Quarantined, r.Loaded, r.Duplicate, r.Filtered, r.Kind = 0, 0, 0, 0, 0, 0, "repair"
+			r.Records, r.Deleted, r.Warnings, r.Messages, r.VoidMessages, r.Bytes = 0, 0, 0, 0, 0, 0
 			rows = append(rows, r)
 		}
 	}
-	var quarantine []warehouse.QuarantineRow
-	for _, q := range l.content.quarantine {
-		if wasHeld[q.Source+"\x1f"+q.Stream] {
-			quarantine = append(quarantine, q)
-		}
-	}
+	quarantine := l.content.quarantine
 	_, err := retry(ctx, l, "write the account of repaired rows", func() (struct{}, error) {
 		attempt := attemptAt(time.Now())
 		w := l.service.cfg.Warehouse
@@ -104,6 +96,9 @@ func (l *landing) recordRepair(ctx context.Context, h warehouse.HeldFlush, wasHe
 				return struct{}{}, err
 			}
 		}
+		if err := l.settle(ctx, h); err != nil {
+			return struct{}{}, err
+		}
 		return struct{}{}, w.WriteLedger(ctx, l.token("ledger", attempt), rows)
 	})
 	if err == nil {
@@ -111,3 +106,34 @@ func (l *landing) recordRepair(ctx context.Context, h warehouse.HeldFlush, wasHe
 	}
 	return err
 }
+
+// settle closes what is in quarantine of the repaired streams and was loaded with the repair, as their mapping has been mended
+// since: replayed once more, it would be counted twice.
+func (l *landing) settle(ctx context.Context, h warehouse.HeldFlush) error {
+	still := map[string]bool{}
+	for _, q := range l.content.quarantine {
+		still[q.ID()] = true
+	}
+	asked := map[string]bool{}
+	var ids []string
+	for _, r := range h.Rows {
+		key := streamKey(r.Source, r.Stream)
+		if r.Quarantined == 0 || asked[key] {
+			continue
+		}
+		asked[key] = true
+		open, err := l.service.cfg.Warehouse.Quarantined(ctx, warehouse.QuarantineFilter{Source: r.Source, Stream: r.Stream, Status: warehouse.QuarantineOpen})
+		if err != nil {
+			return err
+		}
+		for _, q := range open {
+			within := q.Topic == h.Range.Topic && q.Partition == h.Range.Partition && q.Incarnation == h.Range.Incarnation && q.Offset >= h.Range.From && q.Offset < h.Range.To
+			if within && !still[q.ID()] {
+				ids = append(ids, q.ID())
+			}
+		}
+	}
+	return l.service.cfg.Warehouse.SetQuarantineStatus(ctx, ids, warehouse.QuarantineReplayed, "loader", "loaded under the present mapping with the repair of held rows", nil)
+}
+
+func streamKey(source, stream string) string { return source + "\x1f" + stream }
