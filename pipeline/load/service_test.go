@@ -132,6 +132,21 @@ func (b *bench) claim(incarnation string) {
 // batch appends a valid batch with a row for each id. The ids of one test are rows of their own in each table.
 func (b *bench) batch(source string, ids ...string) {
 	b.t.Helper()
+	b.deliver(source, b.end, false, ids...)
+}
+
+// content appends what a file holds that replaces what it held before: a batch for each list of ids.
+func (b *bench) content(source string, batches ...[]string) {
+	b.t.Helper()
+	at := b.end
+	for i, ids := range batches {
+		b.deliver(source, at, i == len(batches)-1, ids...)
+	}
+}
+
+// deliver appends a batch that was extracted so many ms after some time.
+func (b *bench) deliver(source string, at int64, replaces bool, ids ...string) {
+	b.t.Helper()
 	fields := []arrow.Field{{Name: "id", Type: arrow.BinaryTypes.String}, {Name: "at", Type: arrow.BinaryTypes.String}, {Name: "value", Type: arrow.BinaryTypes.String}}
 	rows := array.NewRecordBuilder(b.mem, arrow.NewSchema(fields, nil))
 	defer rows.Release()
@@ -148,7 +163,7 @@ func (b *bench) batch(source string, ids ...string) {
 	}
 	h := message.Header{
 		Kind: message.Batch, Incarnation: b.log.Incarnation, Writer: "test", Epoch: b.log.Epoch, Sequence: b.log.Next, Source: source, Stream: "rows", Shard: source + ".csv",
-		Cursor: []byte(fmt.Sprint(b.end)), Rows: len(ids), Place: source + ".csv", ExtractedAt: time.UnixMicro(1_790_000_000_000_000 + b.end), Run: "run",
+		Cursor: []byte(fmt.Sprint(b.end)), Rows: len(ids), Place: source + ".csv", ExtractedAt: time.UnixMilli(1_790_000_000_000 + at), Replaces: replaces, Run: "run",
 		Fingerprint: message.Fingerprint(rec.Schema()),
 	}
 	b.append(topic.Record{Headers: h.Fields(), Value: value}, h)
@@ -518,4 +533,38 @@ func TestARepairUnderAMendedMappingSettlesWhatWasInQuarantine(t *testing.T) {
 	b.mustLoad(options{sources: []string{"cases", "figures", "others"}, mended: true})
 	b.check("c1", "bad1 bad3 f1 f2 o1", "7 6 0 1 0")
 	b.expect("quarantine", "SELECT arrayStringConcat(arraySort(groupArray(concat(source, ' ', status))), ', ') FROM $db.quarantine FINAL", "figures replayed, others open")
+}
+
+// TestAContentOfWhichNothingCanBeLoadedReplacesNothing: a column that went away must not empty a table.
+func TestAContentOfWhichNothingCanBeLoadedReplacesNothing(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		name    string
+		content [][]string
+		want    string // subjects that are current
+	}{
+		{"all of it is broken", [][]string{{"bad1", "bad2"}}, "f1 f2 f3"},
+		{"all of it is broken, in several flushes", [][]string{{"bad1"}, {"bad2"}, {}}, "f1 f2 f3"},
+		{"some of the last flush is good", [][]string{{"bad1"}, {"f1", "bad2"}}, "f1"},
+		{"some of an earlier flush is good", [][]string{{"f1"}, {"bad1", "bad2"}}, "f1"},
+		{"it is empty, and nothing is broken", [][]string{{}}, ""},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			b := newBench(t)
+			b.claim("x")
+			b.content("figures", []string{"f1", "f2"}, []string{"f3"})
+			b.mustLoad(options{})
+			b.content("figures", test.content...)
+			b.mustLoad(options{})
+			current := "SELECT arrayStringConcat(arraySort(groupArray(subject)), ' ') FROM $db.observation_current"
+			b.expect("current subjects", current, test.want)
+			b.expect("lines that do not balance", "SELECT count() FROM $db.ledger_balance WHERE NOT balanced", "0")
+			// The next content that can be loaded replaces all there was.
+			b.content("figures", []string{"f2", "f4"})
+			b.mustLoad(options{})
+			b.expect("current subjects", current, "f2 f4")
+			b.expect("open in quarantine", "SELECT count() FROM $db.quarantine FINAL WHERE status = 'open'", "0")
+		})
+	}
 }
