@@ -13,12 +13,36 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/gofrs/flock"
 )
+
+// serversEnded waits until the project's embedded servers have put away what they keep, each of which holds a lock for as
+// long: otherwise they would write into the folder while it is being removed.
+func serversEnded(t *testing.T, dir string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second) // the test's own has ended
+	defer cancel()
+	for _, server := range []string{"broker", "warehouse"} {
+		name := filepath.Join(dir, ".headwater", server, "lock")
+		if _, err := os.Stat(name); err != nil {
+			continue // it never ran
+		}
+		lock := flock.New(name)
+		if _, err := lock.TryLockContext(ctx, 50*time.Millisecond); err != nil {
+			t.Errorf("the embedded %s does not end: %v", server, err)
+		}
+		if err := lock.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+}
 
 // startProject makes a project whose one source has three rows and is read every hour. A flush waits as long as given.
 func startProject(t *testing.T, flushWait string) string {
 	t.Helper()
 	dir := t.TempDir()
+	t.Cleanup(func() { serversEnded(t, dir) })
 	for name, text := range map[string]string{
 		"headwater.yaml": "project: served\nbroker: {partitions: 1, session: 1s}\nlimits: {flush_wait: " + flushWait + "}\n",
 		"indicators/t.yaml": `indicator: T

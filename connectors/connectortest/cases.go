@@ -532,7 +532,7 @@ func checkMemory(ctx context.Context, w *world) error {
 	}
 	const slack = 1 << 20 // less than a quarter of a batch
 	if largeArrow > smallArrow+smallArrow/10+slack {
-		return fmt.Errorf("Arrow memory peaks at %d KiB with %d times the content, and at %d KiB with one", largeArrow>>10, memoryFactor, smallArrow>>10)
+		return fmt.Errorf("memory of Arrow peaks at %d KiB with %d times the content, and at %d KiB with one", largeArrow>>10, memoryFactor, smallArrow>>10)
 	}
 	if largeHeap > smallHeap+smallHeap/10+slack {
 		return fmt.Errorf("the live heap peaks at %d KiB with %d times the content, and at %d KiB with one", largeHeap>>10, memoryFactor, smallHeap>>10)

@@ -407,7 +407,6 @@ type recordBuilder struct {
 	index    map[string]int // path to column
 	taken    map[string]bool
 	seen     []int64 // row (1-based in batch) that last gave the column a value
-	targets  []int
 }
 
 func newRecordBuilder(mem memory.Allocator, declared []string) *recordBuilder {
