@@ -225,14 +225,36 @@ func TestASecondSignalEndsStartAtOnceAndTheNextRunGoesOn(t *testing.T) {
 	s := start(t, dir, "--grace", "1h")
 	s.await("serving")
 	awaitBatch(t, dir)
+	thaw := freezeWarehouse(t, dir) // the rows cannot be loaded now
+	defer thaw()
 	s.signal(syscall.SIGINT)
 	s.await("stopping")
 	s.signal(syscall.SIGTERM)
 	if code := s.code(); code != exitSignal+int(syscall.SIGTERM) {
 		t.Errorf("exit code %d, want %d", code, exitSignal+int(syscall.SIGTERM))
 	}
+	thaw()
 	headwater(t, dir, "run")
 	wantThreeRows(t, dir)
+}
+
+// freezeWarehouse stops the embedded warehouse as SIGSTOP does; it goes on when the returned function is called.
+func freezeWarehouse(t *testing.T, dir string) (thaw func()) {
+	t.Helper()
+	raw, err := os.ReadFile(filepath.Join(dir, ".headwater", "warehouse", "endpoint.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var endpoint struct {
+		PID int `json:"pid"`
+	}
+	if err := json.Unmarshal(raw, &endpoint); err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Kill(endpoint.PID, syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	return func() { _ = syscall.Kill(endpoint.PID, syscall.SIGCONT) } // it may have ended
 }
 
 func TestStartWhoseGraceIsOverEndsByItsSignal(t *testing.T) {
@@ -241,6 +263,9 @@ func TestStartWhoseGraceIsOverEndsByItsSignal(t *testing.T) {
 	s := start(t, dir, "--grace", "300ms")
 	s.await("serving")
 	awaitBatch(t, dir)
+	thaw := freezeWarehouse(t, dir) // for longer than the grace lasts
+	defer thaw()
+	time.AfterFunc(3*time.Second, thaw)
 	s.signal(syscall.SIGTERM)
 	s.await("stopped before the work was done")
 	if code := s.code(); code != exitSignal+int(syscall.SIGTERM) {
