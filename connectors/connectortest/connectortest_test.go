@@ -281,7 +281,7 @@ func TestBrokenSourcesAreFound(t *testing.T) {
 		{"_row has another type", flaws{badRowColumn: true}, "batches", "column _row"},
 		{"a column takes a reserved name", flaws{underscore: true}, "batches", "_mine"},
 		{"buffers are used again", flaws{reusesBuffers: true}, "retained", "retained records"},
-		{"all is held in memory", flaws{holdsAll: true}, "memory", "memory peaks"},
+		{"all is held in memory", flaws{holdsAll: true}, "memory", "memory of Arrow peaks"},
 		{"the count is wrong", flaws{countsWrong: true}, "count", "counted 7"},
 		{"an unknown stream is empty", flaws{unknownIsEmpty: true}, "unknown stream", "no error"},
 		{"any cursor is taken", flaws{anyCursor: true}, "foreign cursor", "want none"},

@@ -12,7 +12,6 @@ import (
 	"net/http"
 	"os"
 	"strconv"
-	"strings"
 	"time"
 )
 
@@ -38,7 +37,7 @@ func (q *request) streamed(ctx context.Context, c *connection, clause outputClau
 	}
 	defer from.Close()
 	path := fmt.Sprintf("/proc/self/fd/%d", to.Fd())
-	sql := fmt.Sprintf("%s\nINTO OUTFILE %s APPEND FORMAT %s %s", clause.body, quoteText(path), format, clause.settings)
+	sql := fmt.Sprintf("%s\nINTO OUTFILE /* %s */ %s APPEND FORMAT %s %s", clause.body, q.tag, quoteText(path), format, clause.settings)
 	if check := c.classify(sql); check.Statements != 1 || check.Class != classControl {
 		// The statement does not take the clause where this package puts it.
 		return errors.Join(to.Close(), q.whole(ctx, c, clause.body+"\nFORMAT "+format+" "+clause.settings, format))
@@ -57,7 +56,7 @@ func (q *request) streamed(ctx context.Context, c *connection, clause outputClau
 		ended <- o
 	}()
 	// The connection is the statement's until it has ended: whatever happens below, wait for it.
-	o, writeErr := q.relay(ctx, from, path, ended, format)
+	o, writeErr := q.relay(ctx, from, ended, format)
 	if writeErr != nil {
 		return writeErr
 	}
@@ -66,7 +65,7 @@ func (q *request) streamed(ctx context.Context, c *connection, clause outputClau
 
 // relay sends what comes out of the pipe to the client and waits for the statement's end. An error of the statement before
 // the answer began is in the outcome; later it has been told to the client.
-func (q *request) relay(ctx context.Context, from *os.File, path string, ended <-chan outcome, format string) (outcome, error) {
+func (q *request) relay(ctx context.Context, from *os.File, ended <-chan outcome, format string) (outcome, error) {
 	finished := make(chan struct{})
 	stopped := make(chan struct{})
 	ctx, giveUp := context.WithCancel(ctx)
@@ -76,7 +75,7 @@ func (q *request) relay(ctx context.Context, from *os.File, path string, ended <
 		case <-finished:
 		case <-ctx.Done():
 			_ = from.Close() // nobody reads on; the engine sees a broken pipe at its next write
-			q.kill(path, finished)
+			q.kill(finished)
 		}
 	}()
 	defer func() { giveUp(); <-stopped }()
@@ -141,7 +140,7 @@ func (q *request) whole(ctx context.Context, c *connection, sql, format string) 
 		select {
 		case <-finished:
 		case <-ctx.Done():
-			q.kill("", finished)
+			q.kill(finished)
 		}
 	}()
 	result, err := c.query(sql, format, q.bindings()...)
@@ -161,13 +160,12 @@ func (q *request) whole(ctx context.Context, c *connection, sql, format string) 
 	return q.to.end()
 }
 
-// kill stops the statement, and asks again until it has ended: it may not have begun yet.
-func (q *request) kill(path string, finished <-chan struct{}) {
-	condition := "startsWith(Settings['log_comment'], " + quoteText(q.tag+" ") + ")"
-	if number, ok := strings.CutPrefix(path, "/proc/self/fd/"); ok {
-		// A statement may set its own log_comment. The path is put together so that this text does not match itself.
-		condition += " OR position(query, concat('/proc/self/fd/', '" + number + "', char(39), ' APPEND')) > 0"
-	}
+// kill stops the statement, and asks again until it has ended: it may not have begun yet. It goes by the statement's own tag
+// alone: a file descriptor's number, say, may be another statement's by the time that KILL QUERY is read.
+func (q *request) kill(finished <-chan struct{}) {
+	// A statement may set its own log_comment, so the tag stands in its text, too. Here it is put together, so that this
+	// text does not match itself.
+	condition := "startsWith(Settings['log_comment'], " + quoteText(q.tag+" ") + ") OR position(query, concat('INTO OUTFILE /* ', " + quoteText(q.tag+" */") + ")) > 0"
 	again := time.NewTicker(100 * time.Millisecond)
 	defer again.Stop()
 	for {
