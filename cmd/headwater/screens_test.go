@@ -28,7 +28,7 @@ var changing = []struct {
 	{regexp.MustCompile(`\b20(2[2-9]|[3-9][0-9])-[0-9]{2}-[0-9]{2}[ T][0-9:.+Z]+`), "TIME"},
 	{regexp.MustCompile(`headwater\.raw\.([a-z]+)/[0-9], offset [0-9]+`), "headwater.raw.$1/P, offset N"},
 	{regexp.MustCompile(` [0-9]+ (s|min) +`), " AGE  "},
-	{regexp.MustCompile(`outcome  age +`), "outcome  age   "}, // the column is as wide as the ages
+	{regexp.MustCompile(`outcome  age +`), "outcome  age  "}, // the column is as wide as the ages
 	{regexp.MustCompile(`─+`), "─"},
 	{regexp.MustCompile(`"(bytes|partition|from_offset|to_offset)": [0-9]+`), `"$1": N`},
 	{regexp.MustCompile(`by [a-z0-9._ ()-]+: a test$`), "by USER: a test"},
