@@ -1,6 +1,7 @@
 package load_test
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -39,6 +40,7 @@ type bench struct {
 	t         *testing.T
 	client    *topic.Client
 	server    clickhousetest.Server
+	address   string // of what stands before the server; "" for nothing
 	warehouse *warehouse.Warehouse
 	mem       *memory.CheckedAllocator
 
@@ -78,7 +80,7 @@ func (b *bench) createTopic() {
 // openWarehouse makes a new warehouse, with nothing in it.
 func (b *bench) openWarehouse() {
 	b.t.Helper()
-	w, err := warehouse.Open(b.t.Context(), warehouse.Config{Addr: b.server.Addr, User: b.server.User, Password: secret.New(b.server.Password), Database: b.server.Database(b.t), Allocator: b.mem, Logger: b.logger()})
+	w, err := warehouse.Open(b.t.Context(), warehouse.Config{Addr: cmp.Or(b.address, b.server.Addr), User: b.server.User, Password: secret.New(b.server.Password), Database: b.server.Database(b.t), Allocator: b.mem, Logger: b.logger()})
 	if err != nil {
 		b.t.Fatal(err)
 	}
@@ -171,9 +173,9 @@ func (b *bench) deliver(source string, at int64, replaces bool, ids ...string) {
 
 // shaping shapes the rows of the sources: cases go into hotline_case, all others into observation. Mended, the mapping takes bad
 // rows too.
-func (b *bench) shaping(mended bool, sources ...string) load.Shaping {
+func (b *bench) shaping(set *schemas.Set, mended bool, sources ...string) load.Shaping {
 	b.t.Helper()
-	shape := &transform.Shape{Set: schemas.Standard(), Indicators: []string{"T"}}
+	shape := &transform.Shape{Set: set, Indicators: []string{"T"}}
 	for _, s := range sources {
 		spec := transform.Spec{Schema: "observation", Fields: map[string]transform.FieldSpec{
 			"indicator": {Value: "T"}, "region": {Value: "330102"}, "subject": {From: "id"}, "grain": {Value: "day"}, "feed": {Value: "source"}, "period": {From: "at"}, "value": {From: "value", Parse: "number"},
@@ -185,6 +187,10 @@ func (b *bench) shaping(mended bool, sources ...string) load.Shaping {
 			spec = transform.Spec{Schema: "hotline_case", Fields: map[string]transform.FieldSpec{
 				"case_id": {From: "id"}, "region": {Value: "330102"}, "opened_at": {From: "at"}, "channel": {Value: "phone"}, "status": {Value: "open"},
 			}}
+		}
+		if field, ok := strings.CutPrefix(s, "money-"); ok {
+			parse := map[string]string{"day": "date", "at": "datetime"}[field]
+			spec = transform.Spec{Schema: "money", Fields: map[string]transform.FieldSpec{"id": {From: "id"}, field: {From: "id", Parse: cmp.Or(parse, "number")}}}
 		}
 		shape.Streams = append(shape.Streams, transform.StreamShape{Source: s, Stream: "rows", Owner: "test", Map: spec})
 	}
@@ -217,18 +223,31 @@ type options struct {
 	onGap   bool     // on_gap: continue
 	mended  bool     // the mapping takes bad rows
 	records int      // of a flush; 1 by default, which makes a flush of each batch
+
+	warehouse load.Warehouse // instead of the bench's own
+}
+
+// service is a loader.
+func (b *bench) service(o options) *load.Service { return b.serviceOf(o, schemas.Standard()) }
+
+func (b *bench) serviceOf(o options, set *schemas.Set) *load.Service {
+	b.t.Helper()
+	if o.sources == nil {
+		o.sources = []string{"cases", "figures"}
+	}
+	if o.warehouse == nil {
+		o.warehouse = b.warehouse
+	}
+	return load.New(load.Config{
+		Client: b.client, Warehouse: o.warehouse, Group: loadGroup, Topics: []string{rawTopic}, Shaping: b.shaping(set, o.mended, o.sources...), Compile: b.compile,
+		Tables: []string{"hotline_case", "observation"}, OnGap: map[string]bool{rawTopic: o.onGap}, Allocator: b.mem, Logger: b.logger(), Limits: load.Limits{Records: max(1, o.records)},
+	})
 }
 
 // load runs a loader until the log is loaded, or the partition stops.
 func (b *bench) load(o options) error {
 	b.t.Helper()
-	if o.sources == nil {
-		o.sources = []string{"cases", "figures"}
-	}
-	s := load.New(load.Config{
-		Client: b.client, Warehouse: b.warehouse, Group: loadGroup, Topics: []string{rawTopic}, Shaping: b.shaping(o.mended, o.sources...), Compile: b.compile,
-		Tables: []string{"hotline_case", "observation"}, OnGap: map[string]bool{rawTopic: o.onGap}, Allocator: b.mem, Logger: b.logger(), Limits: load.Limits{Records: max(1, o.records)},
-	})
+	s := b.service(o)
 	ctx, stop := context.WithCancel(b.t.Context())
 	done := make(chan error, 1)
 	go func() { done <- s.Serve(ctx) }()
