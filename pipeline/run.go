@@ -103,12 +103,13 @@ type Works struct {
 	failed   context.Context // ends when a part has failed
 }
 
-// Start runs the ingester and the loader until Stop. Linger is how long a flush waits for more rows.
+// Start runs the ingester and the loader until Stop. The caller has the run lock, which is what says that members of an earlier
+// process are dead. Linger is how long a flush waits for more rows.
 func (s *Session) Start(ctx context.Context, linger time.Duration, progress Progress) *Works {
 	t := &tally{counts: map[string]Counts{}, tell: progress}
 	w := &Works{session: s}
 	w.Ingester = ingest.New(ingest.Config{
-		Client: s.client, Index: s.index, Group: s.project.TopicPrefix() + s.project.Name + ".ingest", Topics: s.topics, Checkpoints: checkpoints{s.warehouse.Warehouse},
+		Client: s.client, Index: s.index, Group: ingestGroup(s.project), Topics: s.topics, Checkpoints: checkpoints{s.warehouse.Warehouse},
 		Allocator: s.opts.Allocator, Logger: s.opts.Logger, Writer: writerName(), Parallel: s.project.Limits.Readers,
 		Progress: func(source string, read, written int64) {
 			t.add(source, func(c *Counts) { c.Read += read; c.InKafka += written })
@@ -133,10 +134,46 @@ func (s *Session) Start(ctx context.Context, linger time.Duration, progress Prog
 	serving := w.failed
 	writing, release := context.WithCancel(serving)
 	w.release = release
-	w.group.Go(func() error { return w.Ingester.Serve(writing) })
-	w.group.Go(func() error { return w.Loader.Serve(serving) })
+	w.group.Go(func() error {
+		s.evict(writing, ingestGroup(s.project))
+		return w.Ingester.Serve(writing)
+	})
+	w.group.Go(func() error {
+		s.evict(serving, loadGroup(s.project))
+		return w.Loader.Serve(serving)
+	})
 	return w
 }
+
+// evictTimeout bounds the attempts to throw dead members out: after that long their sessions run out anyway.
+const evictTimeout = 6 * time.Second
+
+// evict throws out of the group what a killed process of this state folder left in it. When that does not work, the broker does
+// it later by itself, so that it is told and not an error.
+func (s *Session) evict(ctx context.Context, group string) {
+	ctx, stop := context.WithTimeout(ctx, evictTimeout)
+	defer stop()
+	wait := time.NewTicker(100 * time.Millisecond)
+	defer wait.Stop()
+	for {
+		err := s.client.Evict(ctx, group)
+		if err == nil {
+			return
+		}
+		// A coordinator that is just being found, most often.
+		if !fault.IsTransient(err) || ctx.Err() != nil {
+			s.opts.Logger.Info("dead members of a group stay until their session has run out", "group", group, "error", err)
+			return
+		}
+		select {
+		case <-ctx.Done():
+		case <-wait.C:
+		}
+	}
+}
+
+// ingestGroup is the consumer group that decides who may write which partition.
+func ingestGroup(p *project.Project) string { return p.TopicPrefix() + p.Name + ".ingest" }
 
 // Finish lets the work under way come to its end: nothing more is written, and what is in Kafka is loaded; then it stops as
 // Stop does. When ctx ends first, loading is cut short there; the next loader repeats exactly the flush that was under way.

@@ -279,6 +279,22 @@ func (c *Cluster) Client() *kafka.Client {
 	return &kafka.Client{Addr: kafka.TCP(c.Addresses()...), Transport: c.transport, Timeout: 30 * time.Second}
 }
 
+// CreateTopic creates a topic, with a copy on every broker and settings given as name, value, name, value.
+func (c *Cluster) CreateTopic(ctx context.Context, topic string, partitions int, settings ...string) error {
+	config := kafka.TopicConfig{Topic: topic, NumPartitions: partitions, ReplicationFactor: len(c.Brokers)}
+	for i := 0; i+1 < len(settings); i += 2 {
+		config.ConfigEntries = append(config.ConfigEntries, kafka.ConfigEntry{ConfigName: settings[i], ConfigValue: settings[i+1]})
+	}
+	answer, err := c.Client().CreateTopics(ctx, &kafka.CreateTopicsRequest{Topics: []kafka.TopicConfig{config}})
+	if err == nil {
+		err = answer.Errors[topic]
+	}
+	if err != nil {
+		return fmt.Errorf("create topic %s: %w", topic, err)
+	}
+	return nil
+}
+
 // Ready waits until all brokers that are not stopped answer and know each other.
 func (c *Cluster) Ready(ctx context.Context) error {
 	want := 0

@@ -46,6 +46,47 @@ func (c *Client) Join(group string, topics []string) (*Group, error) {
 	return &Group{client: c, group: g}, nil
 }
 
+// Evict throws the members out of the group that earlier processes of our instance have left in it when they were killed: the
+// broker would keep their partitions for them until their session has run out. The caller must know that those processes have
+// ended, and must not be a member itself. One that has not ended after all is harmed no more than by a session that runs out:
+// its generation is past, and its commits are refused (L1).
+//
+// It asks the broker instead of remembering: a member that was killed while it joined never learned its own id.
+func (c *Client) Evict(ctx context.Context, group string) error {
+	if c.cfg.Instance == "" {
+		return nil
+	}
+	answer, err := c.kafka.DescribeGroups(ctx, &kafka.DescribeGroupsRequest{GroupIDs: []string{group}})
+	if err != nil {
+		return Classify(fmt.Errorf("list the members of group %s: %w", group, err))
+	}
+	var ours []kafka.LeaveGroupRequestMember
+	for _, g := range answer.Groups {
+		if g.Error != nil && !errors.Is(g.Error, kafka.GroupIdNotFound) {
+			return Classify(fmt.Errorf("list the members of group %s: %w", group, g.Error))
+		}
+		for _, m := range g.Members {
+			if m.ClientID == c.cfg.ClientID {
+				ours = append(ours, kafka.LeaveGroupRequestMember{ID: m.MemberID})
+			}
+		}
+	}
+	for _, m := range ours { // one at a time: old versions of the request take one
+		answer, err := c.kafka.LeaveGroup(ctx, &kafka.LeaveGroupRequest{GroupID: group, Members: []kafka.LeaveGroupRequestMember{m}})
+		if err == nil {
+			err = answer.Error
+		}
+		if err == nil && len(answer.Members) == 1 {
+			err = answer.Members[0].Error
+		}
+		if err != nil && !errors.Is(err, kafka.UnknownMemberId) { // its session has just run out
+			return Classify(fmt.Errorf("throw a dead member out of group %s: %w", group, err))
+		}
+		c.cfg.Logger.Info("a member that a killed process left behind was thrown out", "group", group, "member", m.ID)
+	}
+	return nil
+}
+
 type errorLogger struct{ log *slog.Logger }
 
 func (l errorLogger) Printf(format string, args ...any) {

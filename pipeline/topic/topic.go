@@ -33,6 +33,9 @@ type Config struct {
 	Mechanism string      // plain, scram-sha-256, scram-sha-512; defaults to plain
 	TLS       *tls.Config // nil for none
 	ClientID  string
+	// Instance names who joins groups: of one instance, one process at a time does, and Evict throws out the members that
+	// processes before it have left behind. It becomes a part of the client's id. "" for who joins none.
+	Instance string
 
 	Partitions  int           // of new raw topics; defaults to 4
 	Replication int           // of new topics; defaults to 1. 2 or more demand min.insync.replicas of at least 2
@@ -71,6 +74,9 @@ func Open(cfg Config) (*Client, error) {
 	}
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	if cfg.Instance != "" {
+		cfg.ClientID += "-" + cfg.Instance
 	}
 	var mechanism sasl.Mechanism
 	if cfg.User != "" {

@@ -15,14 +15,40 @@ import (
 	"github.com/headwater-data/headwater/internal/embedded/broker/brokertest"
 	"github.com/headwater-data/headwater/internal/fault"
 	"github.com/headwater-data/headwater/internal/secret"
+	"github.com/headwater-data/headwater/internal/testkafka"
 	"github.com/headwater-data/headwater/pipeline/message"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { goleak.VerifyTestMain(testkafka.EndShared(m)) }
 
-func open(t *testing.T, b *brokertest.Broker, password secret.Value) *Client {
+// server is a broker under test: the embedded one, or Apache Kafka.
+type server struct {
+	address, user string
+	password      secret.Value
+	createTopic   func(name string, partitions int, settings ...string)
+}
+
+func onBoth(t *testing.T, test func(t *testing.T, s server)) {
+	t.Run("embedded", func(t *testing.T) { test(t, embedded(t)) })
+	t.Run("Apache Kafka", func(t *testing.T) {
+		t.Parallel()
+		c := testkafka.Shared(t)
+		test(t, server{address: c.Addresses()[0], createTopic: func(name string, partitions int, settings ...string) {
+			if err := c.CreateTopic(t.Context(), name, partitions, settings...); err != nil {
+				t.Fatal(err)
+			}
+		}})
+	})
+}
+
+func embedded(t *testing.T) server {
+	b := brokertest.Start(t)
+	return server{address: b.Addr, user: b.User, password: b.Password, createTopic: b.CreateTopic}
+}
+
+func open(t *testing.T, s server) *Client {
 	t.Helper()
-	c, err := Open(Config{Addresses: []string{b.Addr}, User: b.User, Password: password, Mechanism: "scram-sha-256", Partitions: 1, SessionTimeout: time.Second})
+	c, err := Open(Config{Addresses: []string{s.address}, User: s.user, Password: s.password, Mechanism: "scram-sha-256", Partitions: 1, SessionTimeout: time.Second})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -35,74 +61,79 @@ func open(t *testing.T, b *brokertest.Broker, password secret.Value) *Client {
 }
 
 func TestTopicsAreMadeCheckedAndRefused(t *testing.T) {
-	b := brokertest.Start(t)
-	c := open(t, b, b.Password)
-	specs := []Spec{{Name: "raw"}, {Name: "index", Partitions: 1, Compact: true}}
+	onBoth(t, topicsAreMadeCheckedAndRefused)
+}
+
+func topicsAreMadeCheckedAndRefused(t *testing.T, b server) {
+	c := open(t, b)
+	specs := []Spec{{Name: "made"}, {Name: "index", Partitions: 1, Compact: true}}
 	for range 2 { // the second time they are there
 		if err := c.Ensure(t.Context(), specs...); err != nil {
 			t.Fatal(err)
 		}
 	}
-	b.CreateTopic("small", 1, "max.message.bytes", "1000")
+	b.createTopic("small", 1, "max.message.bytes", "1000")
 	err := c.Ensure(t.Context(), Spec{Name: "small"})
 	if fault.KindOf(err) != fault.KindEnvironment || !strings.Contains(err.Error(), "max.message.bytes=16777216") {
 		t.Errorf("got %v", err)
 	}
-	b.CreateTopic("compacted", 1, "cleanup.policy", "compact", "max.message.bytes", "16777216")
+	b.createTopic("compacted", 1, "cleanup.policy", "compact", "max.message.bytes", "16777216")
 	if err := c.Ensure(t.Context(), Spec{Name: "compacted"}); fault.KindOf(err) != fault.KindEnvironment {
 		t.Errorf("a compacted raw topic was accepted: %v", err)
 	}
 }
 
 func TestRecordsReadBackAndMissingOffsetsAreNamed(t *testing.T) {
-	b := brokertest.Start(t)
-	c := open(t, b, b.Password)
-	if err := c.Ensure(t.Context(), Spec{Name: "raw"}); err != nil {
+	onBoth(t, recordsReadBackAndMissingOffsetsAreNamed)
+}
+
+func recordsReadBackAndMissingOffsetsAreNamed(t *testing.T, b server) {
+	c := open(t, b)
+	if err := c.Ensure(t.Context(), Spec{Name: "read"}); err != nil {
 		t.Fatal(err)
 	}
 	for i := range 5 {
-		offset, err := c.Append(t.Context(), "raw", 0, Record{Value: []byte(fmt.Sprint(i)), Headers: []message.Field{{Key: "k", Value: []byte{byte(i)}}}})
+		offset, err := c.Append(t.Context(), "read", 0, Record{Value: []byte(fmt.Sprint(i)), Headers: []message.Field{{Key: "k", Value: []byte{byte(i)}}}})
 		if err != nil || offset != int64(i) {
 			t.Fatalf("offset %d, %v", offset, err)
 		}
 	}
-	page, err := c.Read(t.Context(), "raw", 0, 2, 1<<20, time.Second)
+	page, err := c.Read(t.Context(), "read", 0, 2, 1<<20, time.Second)
 	if err != nil || len(page.Records) != 3 || page.Next != 5 || string(page.Records[0].Value) != "2" || page.Records[0].Headers[0].Value[0] != 2 {
 		t.Fatalf("%+v, %v", page, err)
 	}
-	if page, err = c.Read(t.Context(), "raw", 0, 5, 1<<20, time.Millisecond); err != nil || len(page.Records) != 0 {
+	if page, err = c.Read(t.Context(), "read", 0, 5, 1<<20, time.Millisecond); err != nil || len(page.Records) != 0 {
 		t.Errorf("%+v, %v", page, err)
 	}
-	_, err = c.Read(t.Context(), "raw", 0, 9, 1<<20, time.Millisecond)
+	_, err = c.Read(t.Context(), "read", 0, 9, 1<<20, time.Millisecond)
 	if out, ok := errors.AsType[*OutOfRangeError](err); !ok || out.End != 5 {
 		t.Errorf("got %v", err)
 	}
-	if _, err := c.Append(t.Context(), "raw", 0, Record{Value: make([]byte, message.MaxValueBytes+1)}); !Refused(err) {
+	if _, err := c.Append(t.Context(), "read", 0, Record{Value: make([]byte, message.MaxValueBytes+1)}); !Refused(err) {
 		t.Errorf("a record that is too large: %v", err)
 	}
 }
 
 func TestACommitOfAPastGenerationIsFenced(t *testing.T) { // L1
-	b := brokertest.Start(t)
-	c := open(t, b, b.Password)
-	if err := c.Ensure(t.Context(), Spec{Name: "raw"}); err != nil {
+	onBoth(t, aCommitOfAPastGenerationIsFenced)
+}
+
+func aCommitOfAPastGenerationIsFenced(t *testing.T, b server) {
+	c := open(t, b)
+	if err := c.Ensure(t.Context(), Spec{Name: "fenced"}); err != nil {
 		t.Fatal(err)
 	}
 	ctx, stop := context.WithTimeout(t.Context(), 30*time.Second)
 	defer stop()
 	next := func() (*Group, *Generation) {
-		g, err := c.Join("g", []string{"raw"})
+		g, err := c.Join("g", []string{"fenced"})
 		if err != nil {
 			t.Fatal(err)
 		}
-		gen, err := g.Next(ctx)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return g, gen
+		return g, await(t, ctx, g)
 	}
 	first, old := next()
-	if err := c.Commit(ctx, old, "raw", 0, 3, "where"); err != nil {
+	if err := c.Commit(ctx, old, "fenced", 0, 3, "where"); err != nil {
 		t.Fatal(err)
 	}
 	if err := first.Close(); err != nil {
@@ -110,25 +141,126 @@ func TestACommitOfAPastGenerationIsFenced(t *testing.T) { // L1
 	}
 	second, now := next()
 	defer second.Close()
-	if err := c.Commit(ctx, old, "raw", 0, 9, "late"); !errors.Is(err, ErrFenced) {
+	if err := c.Commit(ctx, old, "fenced", 0, 9, "late"); !errors.Is(err, ErrFenced) {
 		t.Errorf("a past generation: %v", err)
 	}
-	offset, metadata, ok, err := c.Committed(ctx, "g", "raw", 0)
+	offset, metadata, ok, err := c.Committed(ctx, "g", "fenced", 0)
 	if err != nil || !ok || offset != 3 || metadata != "where" {
 		t.Errorf("%d %q %t %v", offset, metadata, ok, err)
 	}
-	if err := c.Commit(ctx, now, "raw", 0, 4, ""); err != nil {
+	if err := c.Commit(ctx, now, "fenced", 0, 4, ""); err != nil {
 		t.Error(err)
 	}
-	if _, _, ok, err := c.Committed(ctx, "nobody", "raw", 0); ok || err != nil {
+	if _, _, ok, err := c.Committed(ctx, "nobody", "fenced", 0); ok || err != nil {
 		t.Errorf("an unknown group: %t, %v", ok, err)
 	}
 }
 
+// await waits for a generation, as long as the broker only asks for patience.
+func await(t *testing.T, ctx context.Context, g *Group) *Generation {
+	t.Helper()
+	for {
+		gen, err := g.Next(ctx)
+		if err == nil {
+			return gen
+		}
+		if !fault.IsTransient(err) {
+			t.Fatal(err)
+		}
+	}
+}
+
+// TestAKilledMemberIsNotWaitedFor: the session is longer than the test may take.
+func TestAKilledMemberIsNotWaitedFor(t *testing.T) { onBoth(t, aKilledMemberIsNotWaitedFor) }
+
+func aKilledMemberIsNotWaitedFor(t *testing.T, s server) {
+	const session = 5 * time.Minute
+	client := func(instance string) *Client {
+		c, err := Open(Config{Addresses: []string{s.address}, User: s.user, Password: s.password, Mechanism: "scram-sha-256", Partitions: 1, SessionTimeout: session, ClientID: "test", Instance: instance})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = c.Close() })
+		return c
+	}
+	ctx, stop := context.WithTimeout(t.Context(), session/5)
+	defer stop()
+	ours, others := client("ours"), client("others")
+	if err := ours.Ensure(ctx, Spec{Name: "killed"}); err != nil {
+		t.Fatal(err)
+	}
+	join := func(c *Client) (*Group, *Generation) {
+		t.Helper()
+		for { // the coordinator may just be on its way
+			err := c.Evict(ctx, "killed")
+			if err == nil {
+				break
+			}
+			if !fault.IsTransient(err) {
+				t.Fatal(err)
+			}
+		}
+		g, err := c.Join("killed", []string{"killed"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return g, await(t, ctx, g)
+	}
+	// One that was killed sends nothing more, and does not leave: a request to join, as a process of its own would send it.
+	dead := &Generation{Group: "killed", Member: s.joinAndDie(t, ctx, ours, "killed"), ID: 1}
+	if err := others.Evict(ctx, "killed"); err != nil {
+		t.Fatal(err)
+	}
+	if answer, err := ours.kafka.DescribeGroups(ctx, &kafka.DescribeGroupsRequest{GroupIDs: []string{"killed"}}); err != nil || len(answer.Groups[0].Members) != 1 {
+		t.Fatalf("another instance's eviction touched the member: %+v, %v", answer, err)
+	}
+	g, gen := join(ours)
+	defer g.Close()
+	if len(gen.Assignments["killed"]) != 1 {
+		t.Errorf("the next process got %v", gen.Assignments)
+	}
+	if err := ours.Commit(ctx, dead, "killed", 0, 9, "late"); !errors.Is(err, ErrFenced) {
+		t.Errorf("the dead one's commit: %v", err)
+	}
+	if err := ours.Commit(ctx, gen, "killed", 0, 1, ""); err != nil {
+		t.Error(err)
+	}
+}
+
+// joinAndDie makes a member that never says anything again, and returns its id.
+func (s server) joinAndDie(t *testing.T, ctx context.Context, c *Client, group string) string {
+	t.Helper()
+	member := ""
+	for {
+		answer, err := c.kafka.JoinGroup(ctx, &kafka.JoinGroupRequest{GroupID: group, MemberID: member, SessionTimeout: c.cfg.SessionTimeout, RebalanceTimeout: c.cfg.SessionTimeout, ProtocolType: "consumer",
+			Protocols: []kafka.GroupProtocol{{Name: "range", Metadata: kafka.GroupProtocolSubscription{Topics: []string{"killed"}}}}})
+		if err == nil {
+			err = answer.Error
+		}
+		switch {
+		case err == nil:
+			sync, err := c.kafka.SyncGroup(ctx, &kafka.SyncGroupRequest{GroupID: group, GenerationID: answer.GenerationID, MemberID: answer.MemberID, ProtocolType: "consumer", ProtocolName: "range",
+				Assignments: []kafka.SyncGroupRequestAssignment{{MemberID: answer.MemberID, Assignment: kafka.GroupProtocolAssignment{AssignedPartitions: map[string][]int{"killed": {0}}}}}})
+			if err == nil {
+				err = sync.Error
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			return answer.MemberID
+		case errors.Is(err, kafka.MemberIDRequired):
+			member = answer.MemberID
+		case !fault.IsTransient(Classify(err)):
+			t.Fatal(err)
+		}
+	}
+}
+
 func TestErrorsSayWhatToDo(t *testing.T) {
-	b := brokertest.Start(t)
+	b := embedded(t)
 	const planted = "not-the-password"
-	wrong := open(t, b, secret.New(planted))
+	b.password = secret.New(planted)
+	wrong := open(t, b)
 	err := wrong.Ensure(t.Context(), Spec{Name: "raw"})
 	// The embedded broker closes the connection on a wrong password without a word; Kafka says so.
 	if err == nil || !strings.Contains(err.Error(), "broker.user") || strings.Contains(err.Error(), planted) {
