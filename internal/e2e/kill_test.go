@@ -284,6 +284,34 @@ func (p *project) killed(t *testing.T, env ...string) {
 	}
 }
 
+// TestAKilledProcessesSessionIsNotWaitedFor: sessions are longer than any test's patience, and both groups have a dead member.
+func TestAKilledProcessesSessionIsNotWaitedFor(t *testing.T) {
+	for _, b := range []broker{embedded, apache} {
+		t.Run(b.name, func(t *testing.T) {
+			t.Parallel()
+			long := broker{b.name, func(t *testing.T) string {
+				return strings.ReplaceAll(b.settings(t), ", session: 1s", "") + ", session: 5m"
+			}}
+			p := newProject(t, map[string]string{
+				"headwater.yaml": killConfig(t, 30_000, long), "sources/figures.yaml": figuresYAML, "indicators/t.yaml": indicatorYAML,
+				"data/figures.csv": figures(0, 5000),
+			})
+			p.killed(t, "HEADWATER_CRASH=before-final-commit")
+			r := p.start(t, nil, "run", "--log-format", "json").wait(t)
+			code(t, r, 0)
+			for _, group := range []string{"ingest", "load"} {
+				if !strings.Contains(r.err, `"msg":"a member that a killed process left behind was thrown out","group":"`) || !strings.Contains(r.err, "kills."+group+`"`) {
+					t.Errorf("the log says nothing of a dead member in group %s:\n%s", group, r.err)
+				}
+			}
+			if got := p.one(t, "SELECT concat(toString(count()), ' ', toString(uniqExact(subject))) FROM observation"); got != "4985 4985" {
+				t.Errorf("rows, subjects: %s, want 4985 4985", got)
+			}
+			p.balanced(t)
+		})
+	}
+}
+
 // TestBrokerAndWarehouseKilledWithWorkInFlight kills each embedded server under a run that is told to go on.
 func TestBrokerAndWarehouseKilledWithWorkInFlight(t *testing.T) {
 	for _, server := range []string{"broker", "warehouse"} {
