@@ -16,6 +16,7 @@ import (
 // Group is membership in a consumer group.
 type Group struct {
 	client *Client
+	name   string
 	group  *kafka.ConsumerGroup
 }
 
@@ -43,7 +44,7 @@ func (c *Client) Join(group string, topics []string) (*Group, error) {
 	if err != nil {
 		return nil, fmt.Errorf("join group %s: %w", group, err)
 	}
-	return &Group{client: c, group: g}, nil
+	return &Group{client: c, name: group, group: g}, nil
 }
 
 // Evict throws the members out of the group that earlier processes of our instance have left in it when they were killed: the
@@ -58,12 +59,12 @@ func (c *Client) Evict(ctx context.Context, group string) error {
 	}
 	answer, err := c.kafka.DescribeGroups(ctx, &kafka.DescribeGroupsRequest{GroupIDs: []string{group}})
 	if err != nil {
-		return Classify(fmt.Errorf("list the members of group %s: %w", group, err))
+		return Classify(c.needs(fmt.Errorf("list the members of group %s: %w", group, err), "Read", "group", group))
 	}
 	var ours []kafka.LeaveGroupRequestMember
 	for _, g := range answer.Groups {
 		if g.Error != nil && !errors.Is(g.Error, kafka.GroupIdNotFound) {
-			return Classify(fmt.Errorf("list the members of group %s: %w", group, g.Error))
+			return Classify(c.needs(fmt.Errorf("list the members of group %s: %w", group, g.Error), "Read", "group", group))
 		}
 		for _, m := range g.Members {
 			if m.ClientID == c.cfg.ClientID {
@@ -100,7 +101,7 @@ func (g *Group) Next(ctx context.Context) (*Generation, error) {
 		if ctx.Err() != nil {
 			return nil, ctx.Err()
 		}
-		err = Classify(fmt.Errorf("wait for partitions of the group: %w", err))
+		err = Classify(g.client.needs(fmt.Errorf("wait for partitions of the group: %w", err), "Read", "group", g.name))
 		if fault.KindOf(err) == fault.KindEnvironment {
 			return nil, err
 		}
@@ -146,7 +147,7 @@ func (c *Client) Commit(ctx context.Context, g *Generation, topic string, partit
 	case errors.Is(err, kafka.IllegalGeneration), errors.Is(err, kafka.UnknownMemberId), errors.Is(err, kafka.RebalanceInProgress):
 		return fmt.Errorf("commit %s/%d at %d: %w (%w)", topic, partition, offset, ErrFenced, err)
 	}
-	return Classify(fmt.Errorf("commit %s/%d at %d: %w", topic, partition, offset, err))
+	return Classify(c.needs(fmt.Errorf("commit %s/%d at %d: %w", topic, partition, offset, err), "Read", "group", g.Group))
 }
 
 // Committed returns the group's offset and metadata for the partition; ok is false when there is none.
@@ -156,12 +157,12 @@ func (c *Client) Committed(ctx context.Context, group, topic string, partition i
 		err = resp.Error
 	}
 	if err != nil {
-		return 0, "", false, Classify(fmt.Errorf("read the committed offset of %s/%d: %w", topic, partition, err))
+		return 0, "", false, Classify(c.needs(fmt.Errorf("read the committed offset of %s/%d: %w", topic, partition, err), "Read", "group", group))
 	}
 	for _, p := range resp.Topics[topic] {
 		if p.Partition == partition {
 			if p.Error != nil {
-				return 0, "", false, Classify(fmt.Errorf("read the committed offset of %s/%d: %w", topic, partition, p.Error))
+				return 0, "", false, Classify(c.needs(fmt.Errorf("read the committed offset of %s/%d: %w", topic, partition, p.Error), "Read", "group", group))
 			}
 			return p.CommittedOffset, p.Metadata, p.CommittedOffset >= 0, nil
 		}

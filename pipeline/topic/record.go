@@ -41,7 +41,7 @@ func (c *Client) Append(ctx context.Context, name string, partition int, records
 		err = resp.Error
 	}
 	if err != nil {
-		return 0, Classify(fmt.Errorf("append to %s/%d: %w", name, partition, err))
+		return 0, Classify(c.needs(fmt.Errorf("append to %s/%d: %w", name, partition, err), "Write", "topic", name))
 	}
 	for i, err := range resp.RecordErrors {
 		return 0, Classify(fmt.Errorf("append to %s/%d: record %d: %w", name, partition, i, err))
@@ -98,7 +98,7 @@ func (c *Client) Read(ctx context.Context, name string, partition int, from int6
 		return Page{}, &OutOfRangeError{Topic: name, Partition: partition, Offset: from, First: first, End: next}
 	}
 	if err != nil {
-		return Page{}, Classify(fmt.Errorf("read %s/%d from %d: %w", name, partition, from, err))
+		return Page{}, Classify(c.needs(fmt.Errorf("read %s/%d from %d: %w", name, partition, from, err), "Read", "topic", name))
 	}
 	page := Page{First: resp.LogStartOffset, Next: resp.HighWatermark}
 	for {
