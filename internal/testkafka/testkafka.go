@@ -488,3 +488,95 @@ func (b *Broker) signal(s syscall.Signal) {
 		b.jvm.Signal(s)
 	}
 }
+
+// Right is what an ACL allows a user of Options.Users.
+type Right struct {
+	User      string
+	Operation kafka.ACLOperationType
+	Topic     string // this one or Group
+	Group     string
+	Prefix    bool // the name is the beginning of names
+}
+
+func (r Right) entry() kafka.ACLEntry {
+	e := kafka.ACLEntry{
+		ResourceType: kafka.ResourceTypeTopic, ResourceName: r.Topic, ResourcePatternType: kafka.PatternTypeLiteral,
+		Principal: "User:" + r.User, Host: "*", Operation: r.Operation, PermissionType: kafka.ACLPermissionTypeAllow,
+	}
+	if r.Group != "" {
+		e.ResourceType, e.ResourceName = kafka.ResourceTypeGroup, r.Group
+	}
+	if r.Prefix {
+		e.ResourcePatternType = kafka.PatternTypePrefixed
+	}
+	return e
+}
+
+// Grant gives rights and returns when the brokers know it.
+func (c *Cluster) Grant(ctx context.Context, rights ...Right) error {
+	request := &kafka.CreateACLsRequest{}
+	for _, r := range rights {
+		request.ACLs = append(request.ACLs, r.entry())
+	}
+	answer, err := c.Client().CreateACLs(ctx, request)
+	if err == nil {
+		err = errors.Join(answer.Errors...)
+	}
+	if err != nil {
+		return fmt.Errorf("grant: %w", err)
+	}
+	for _, r := range rights {
+		if err := c.awaitRight(ctx, r, true); err != nil {
+			return fmt.Errorf("grant: %w", err)
+		}
+	}
+	return nil
+}
+
+// Revoke takes a right away and returns when the brokers know it.
+func (c *Cluster) Revoke(ctx context.Context, r Right) error {
+	e := r.entry()
+	answer, err := c.Client().DeleteACLs(ctx, &kafka.DeleteACLsRequest{Filters: []kafka.DeleteACLsFilter{{
+		ResourceTypeFilter: e.ResourceType, ResourceNameFilter: e.ResourceName, ResourcePatternTypeFilter: e.ResourcePatternType,
+		PrincipalFilter: e.Principal, HostFilter: e.Host, Operation: e.Operation, PermissionType: e.PermissionType,
+	}}})
+	if err == nil {
+		for _, result := range answer.Results {
+			err = errors.Join(err, result.Error)
+		}
+	}
+	if err == nil {
+		err = c.awaitRight(ctx, r, false)
+	}
+	if err != nil {
+		return fmt.Errorf("revoke: %w", err)
+	}
+	return nil
+}
+
+func (c *Cluster) awaitRight(ctx context.Context, r Right, want bool) error {
+	e := r.entry()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for _, b := range c.Brokers {
+		client := &kafka.Client{Addr: kafka.TCP(b.address(plainListener)), Transport: c.transport, Timeout: 10 * time.Second}
+		for {
+			answer, err := client.DescribeACLs(ctx, &kafka.DescribeACLsRequest{Filter: kafka.ACLFilter{
+				ResourceTypeFilter: e.ResourceType, ResourceNameFilter: e.ResourceName, ResourcePatternTypeFilter: e.ResourcePatternType,
+				PrincipalFilter: e.Principal, HostFilter: e.Host, Operation: e.Operation, PermissionType: e.PermissionType,
+			}})
+			if err == nil {
+				err = answer.Error
+			}
+			if err == nil && len(answer.Resources) > 0 == want {
+				break
+			}
+			select {
+			case <-ctx.Done():
+				return errors.Join(ctx.Err(), err)
+			case <-tick.C:
+			}
+		}
+	}
+	return nil
+}

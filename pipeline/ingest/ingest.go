@@ -112,7 +112,8 @@ func New(cfg Config) *Ingester {
 	return &Ingester{cfg: cfg, changed: make(chan struct{})}
 }
 
-// Serve keeps membership in the ingest group until ctx ends, then enters what is not indexed and leaves the group.
+// Serve keeps membership in the ingest group until ctx ends, then enters what is not indexed and leaves the group. An index that
+// may not be written is an error then, though everything is written: without it, every start reads the whole log.
 func (i *Ingester) Serve(ctx context.Context) error {
 	group, err := i.cfg.Client.Join(i.cfg.Group, i.cfg.Topics)
 	if err != nil {
@@ -136,6 +137,7 @@ func (i *Ingester) Serve(ctx context.Context) error {
 			continue
 		}
 		ended := make(chan struct{})
+		var unindexed error // set before ended closes
 		gen.Start(func(gctx context.Context) {
 			defer close(ended)
 			life, stop := context.WithCancel(ctx)
@@ -144,15 +146,13 @@ func (i *Ingester) Serve(ctx context.Context) error {
 			select {
 			case <-gctx.Done():
 			case <-ctx.Done():
-				i.release()
+				unindexed = i.release()
 			}
 			i.lose()
 		})
-		select {
-		case <-ended:
-		case <-ctx.Done():
-			<-ended
-			return nil
+		<-ended
+		if ctx.Err() != nil {
+			return unindexed
 		}
 	}
 }
@@ -160,17 +160,21 @@ func (i *Ingester) Serve(ctx context.Context) error {
 // releaseTimeout bounds the last writing of the index on the way out.
 const releaseTimeout = 5 * time.Second
 
-func (i *Ingester) release() {
+// release returns what an operator must mend; anything else is worth a line and no more.
+func (i *Ingester) release() (err error) {
 	i.mu.Lock()
 	held := slices.Collect(maps.Values(i.held))
 	i.mu.Unlock()
 	ctx, stop := context.WithTimeout(context.Background(), releaseTimeout)
 	defer stop()
 	for _, h := range held {
-		if err := h.Release(ctx); err != nil {
-			i.cfg.Logger.Warn("the index could not be written; a later writer reads more of the log", "topic", h.topic, "partition", h.partition, "error", err)
+		if rerr := h.Release(ctx); fault.KindOf(rerr) == fault.KindEnvironment {
+			err = rerr // the same for all of them
+		} else if rerr != nil {
+			i.cfg.Logger.Warn("the index could not be written; a later writer reads more of the log", "topic", h.topic, "partition", h.partition, "error", rerr)
 		}
 	}
+	return err
 }
 
 // hold takes the generation's partitions; each is claimed when it is first written.

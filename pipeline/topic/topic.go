@@ -202,9 +202,6 @@ func (c *Client) Ensure(ctx context.Context, specs ...Spec) error {
 	}
 	there := map[string]kafka.Topic{}
 	for _, t := range meta.Topics {
-		if errors.Is(t.Error, kafka.TopicAuthorizationFailed) { // and then nobody says whether it is there
-			return Classify(c.needs(fmt.Errorf("look up topic %s: %w", t.Name, t.Error), "Describe (Read and Write imply it)", "topic", t.Name))
-		}
 		if t.Error == nil && len(t.Partitions) > 0 {
 			there[t.Name] = t
 		}
@@ -223,7 +220,7 @@ func (c *Client) Ensure(ctx context.Context, specs ...Spec) error {
 		}
 		for name, err := range resp.Errors {
 			if err != nil && !errors.Is(err, kafka.TopicAlreadyExists) {
-				return Classify(c.needs(fmt.Errorf("create topic %s: %w (or let an administrator create it: docs/kafka.md)", name, err), "Create", "topic", name))
+				return Classify(c.needs(fmt.Errorf("create topic %s, which is not there or may not be seen: %w (docs/kafka.md says how an administrator creates it)", name, err), "Create", "topic", name))
 			}
 		}
 		if err := c.awaitTopics(ctx, specs); err != nil {
@@ -371,7 +368,7 @@ func (c *Client) Partitions(ctx context.Context, name string) (int, error) {
 				return 0, fmt.Errorf("look up topic %s: %w (%w)", name, ErrUnknown, t.Error)
 			}
 			if t.Error != nil {
-				return 0, Classify(c.needs(fmt.Errorf("look up topic %s: %w", name, t.Error), "Describe (Read and Write imply it)", "topic", name))
+				return 0, Classify(fmt.Errorf("look up topic %s: %w", name, t.Error))
 			}
 			return len(t.Partitions), nil
 		}
