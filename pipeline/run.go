@@ -134,42 +134,9 @@ func (s *Session) Start(ctx context.Context, linger time.Duration, progress Prog
 	serving := w.failed
 	writing, release := context.WithCancel(serving)
 	w.release = release
-	w.group.Go(func() error {
-		s.evict(writing, ingestGroup(s.project))
-		return w.Ingester.Serve(writing)
-	})
-	w.group.Go(func() error {
-		s.evict(serving, loadGroup(s.project))
-		return w.Loader.Serve(serving)
-	})
+	w.group.Go(func() error { return w.Ingester.Serve(writing) })
+	w.group.Go(func() error { return w.Loader.Serve(serving) })
 	return w
-}
-
-// evictTimeout bounds the attempts to throw dead members out: after that long their sessions run out anyway.
-const evictTimeout = 6 * time.Second
-
-// evict throws out of the group what a killed process of this state folder left in it. When that does not work, the broker does
-// it later by itself, so that it is told and not an error.
-func (s *Session) evict(ctx context.Context, group string) {
-	ctx, stop := context.WithTimeout(ctx, evictTimeout)
-	defer stop()
-	wait := time.NewTicker(100 * time.Millisecond)
-	defer wait.Stop()
-	for {
-		err := s.client.Evict(ctx, group)
-		if err == nil {
-			return
-		}
-		// A coordinator that is just being found, most often.
-		if !fault.IsTransient(err) || ctx.Err() != nil {
-			s.opts.Logger.Info("dead members of a group stay until their session has run out", "group", group, "error", err)
-			return
-		}
-		select {
-		case <-ctx.Done():
-		case <-wait.C:
-		}
-	}
 }
 
 // ingestGroup is the consumer group that decides who may write which partition.

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/segmentio/kafka-go"
 
@@ -128,5 +129,94 @@ broker:
 		r := p.run(t, nil, "run")
 		code(t, r, 3)
 		says(t, r, "check broker.tls.cert and broker.tls.key")
+	})
+}
+
+// TestThreeBrokersOfApacheKafka: replicated topics that may lose batches are refused, and brokers die under a run.
+func TestThreeBrokersOfApacheKafka(t *testing.T) {
+	t.Parallel()
+	c := testkafka.Start(t, testkafka.Options{Brokers: 3})
+	addresses := `"` + strings.Join(c.Addresses(), `", "`) + `"`
+	three := func(prefix string) broker {
+		return broker{prefix, func(*testing.T) string { return fmt.Sprintf(", addresses: [%s], topic_prefix: %s.", addresses, prefix) }}
+	}
+	t.Run("topics that may lose what was acknowledged are refused", func(t *testing.T) { // W7
+		p := newProject(t, map[string]string{
+			"headwater.yaml": killConfig(t, 30_000, three("unsafe")), "sources/figures.yaml": figuresYAML, "indicators/t.yaml": indicatorYAML,
+			"data/figures.csv": figures(0, 100),
+		})
+		if err := c.CreateTopic(t.Context(), "unsafe.raw.test", 1, "max.message.bytes", "16777216", "min.insync.replicas", "1", "unclean.leader.election.enable", "true"); err != nil {
+			t.Fatal(err)
+		}
+		r := p.run(t, nil, "run")
+		code(t, r, 3)
+		says(t, r, "topic unsafe.raw.test: set min.insync.replicas to 2 (kafka-configs.sh --alter --topic unsafe.raw.test --add-config min.insync.replicas=2)",
+			"topic unsafe.raw.test: set unclean.leader.election.enable to false")
+		mend := &kafka.IncrementalAlterConfigsRequest{Resources: []kafka.IncrementalAlterConfigsRequestResource{{
+			ResourceType: kafka.ResourceTypeTopic, ResourceName: "unsafe.raw.test", Configs: []kafka.IncrementalAlterConfigsRequestConfig{
+				{Name: "min.insync.replicas", Value: "2", ConfigOperation: kafka.ConfigOperationSet},
+				{Name: "unclean.leader.election.enable", Value: "false", ConfigOperation: kafka.ConfigOperationSet},
+			}}}}
+		answer, err := c.Client().IncrementalAlterConfigs(t.Context(), mend)
+		if err != nil || answer.Resources[0].Error != nil {
+			t.Fatal(err, answer)
+		}
+		p.must(t, "run")
+	})
+	leader := func(topic string) *testkafka.Broker {
+		t.Helper()
+		meta, err := c.Client().Metadata(t.Context(), &kafka.MetadataRequest{Topics: []string{topic}})
+		if err == nil {
+			err = meta.Topics[0].Error
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		return c.Brokers[meta.Topics[0].Partitions[0].Leader.ID-1]
+	}
+	const rows = 200_000
+	p := killProject(t, 30_000, three("kills"))
+	p.write(t, "data/figures.csv", figures(0, rows))
+	p.killed(t, "HEADWATER_CRASH=claimed") // so that the topics are there
+	p.serve(t)
+	end := func() int64 {
+		answer, err := c.Client().ListOffsets(t.Context(), &kafka.ListOffsetsRequest{Topics: map[string][]kafka.OffsetRequest{"kills.raw.test": {kafka.LastOffsetOf(0)}}})
+		if err != nil || len(answer.Topics["kills.raw.test"]) == 0 || answer.Topics["kills.raw.test"][0].Error != nil {
+			return -1 // it is just moving
+		}
+		return answer.Topics["kills.raw.test"][0].LastOffset
+	}
+	// disturbed runs the program and kills the broker that leads the topic once a few batches more are written.
+	disturbed := func(t *testing.T, topic string) *testkafka.Broker {
+		t.Helper()
+		before := end()
+		run := p.start(t, nil, "run", "--log-format", "json")
+		for at := int64(-1); at < before+3; at = end() {
+			select {
+			case <-run.done:
+				t.Fatalf("the run ended before it could be disturbed:\n%s", run.wait(t).err)
+			case <-time.After(2 * time.Millisecond): // another process's log is polled: there is no event to wait for
+			}
+		}
+		victim := leader(topic)
+		victim.Kill()
+		code(t, run.wait(t), 0)
+		p.check(t)
+		return victim
+	}
+	t.Run("the leader of the batches dies under a run", func(t *testing.T) {
+		victim := disturbed(t, "kills.raw.test")
+		if err := victim.Start(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	})
+	t.Run("the coordinator of the groups dies under a run, for good", func(t *testing.T) {
+		p.write(t, "data/figures.csv", figures(5, rows))
+		disturbed(t, "__consumer_offsets")
+	})
+	t.Run("with one broker lost, the next run is as any", func(t *testing.T) {
+		p.write(t, "data/figures.csv", figures(9, rows))
+		p.must(t, "run")
+		p.check(t)
 	})
 }

@@ -300,7 +300,7 @@ func TestAKilledProcessesSessionIsNotWaitedFor(t *testing.T) {
 			r := p.start(t, nil, "run", "--log-format", "json").wait(t)
 			code(t, r, 0)
 			for _, group := range []string{"ingest", "load"} {
-				if !strings.Contains(r.err, `"msg":"a member that a killed process left behind was thrown out","group":"`) || !strings.Contains(r.err, "kills."+group+`"`) {
+				if !strings.Contains(r.err, `"msg":"a dead member was thrown out of the group","group":"`) || !strings.Contains(r.err, "kills."+group+`"`) {
 					t.Errorf("the log says nothing of a dead member in group %s:\n%s", group, r.err)
 				}
 			}

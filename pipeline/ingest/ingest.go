@@ -115,6 +115,24 @@ func New(cfg Config) *Ingester {
 // Serve keeps membership in the ingest group until ctx ends, then enters what is not indexed and leaves the group. An index that
 // may not be written is an error then, though everything is written: without it, every start reads the whole log.
 func (i *Ingester) Serve(ctx context.Context) error {
+	for {
+		err := i.member(ctx)
+		if ctx.Err() != nil || !fault.IsTransient(err) {
+			return err
+		}
+		i.cfg.Logger.Warn("waiting for the broker's consumer groups", "group", i.cfg.Group, "error", err)
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(200 * time.Millisecond):
+		}
+	}
+}
+
+// member is one membership. It ends with ctx, or when the group could not be asked: kafka-go would join again by itself, beside
+// the member that it has left behind.
+func (i *Ingester) member(ctx context.Context) error {
+	i.cfg.Client.Evict(ctx, i.cfg.Group)
 	group, err := i.cfg.Client.Join(i.cfg.Group, i.cfg.Topics)
 	if err != nil {
 		return err
@@ -130,11 +148,7 @@ func (i *Ingester) Serve(ctx context.Context) error {
 			return nil
 		}
 		if err != nil {
-			if !fault.IsTransient(err) {
-				return err
-			}
-			i.cfg.Logger.Warn("waiting for the broker's consumer groups", "group", i.cfg.Group, "error", err)
-			continue
+			return err
 		}
 		ended := make(chan struct{})
 		var unindexed error // set before ended closes

@@ -47,16 +47,42 @@ func (c *Client) Join(group string, topics []string) (*Group, error) {
 	return &Group{client: c, name: group, group: g}, nil
 }
 
-// Evict throws the members out of the group that earlier processes of our instance have left in it when they were killed: the
-// broker would keep their partitions for them until their session has run out. The caller must know that those processes have
-// ended, and must not be a member itself. One that has not ended after all is harmed no more than by a session that runs out:
-// its generation is past, and its commits are refused (L1).
+// evictTimeout bounds the attempts to throw dead members out: after that long their sessions run out anyway, by default.
+const evictTimeout = 6 * time.Second
+
+// Evict throws the members out of the group that earlier memberships of our instance have left in it: of processes that were
+// killed, or of this one when the coordinator died under it. The broker would keep their partitions for them until their session
+// has run out. The caller must know that those processes have ended, and must not be a member itself. One that has not ended
+// after all is harmed no more than by a session that runs out: its generation is past, and its commits are refused (L1).
 //
-// It asks the broker instead of remembering: a member that was killed while it joined never learned its own id.
-func (c *Client) Evict(ctx context.Context, group string) error {
+// It asks the broker instead of remembering: a member that was killed while it joined never learned its own id. When the broker
+// does not answer for a while, that is logged: joining works all the same, only later.
+func (c *Client) Evict(ctx context.Context, group string) {
 	if c.cfg.Instance == "" {
-		return nil
+		return
 	}
+	ctx, stop := context.WithTimeout(ctx, evictTimeout)
+	defer stop()
+	wait := time.NewTicker(100 * time.Millisecond)
+	defer wait.Stop()
+	for {
+		err := c.evict(ctx, group)
+		if err == nil {
+			return
+		}
+		// Most often a coordinator that is just being found.
+		if !fault.IsTransient(err) || ctx.Err() != nil {
+			c.cfg.Logger.Info("dead members of a group may stay until their session has run out", "group", group, "error", err)
+			return
+		}
+		select {
+		case <-ctx.Done():
+		case <-wait.C:
+		}
+	}
+}
+
+func (c *Client) evict(ctx context.Context, group string) error {
 	answer, err := c.kafka.DescribeGroups(ctx, &kafka.DescribeGroupsRequest{GroupIDs: []string{group}})
 	if err != nil {
 		return Classify(c.needs(fmt.Errorf("list the members of group %s: %w", group, err), "Read", "group", group))
@@ -83,7 +109,7 @@ func (c *Client) Evict(ctx context.Context, group string) error {
 		if err != nil && !errors.Is(err, kafka.UnknownMemberId) { // its session has just run out
 			return Classify(fmt.Errorf("throw a dead member out of group %s: %w", group, err))
 		}
-		c.cfg.Logger.Info("a member that a killed process left behind was thrown out", "group", group, "member", m.ID)
+		c.cfg.Logger.Info("a dead member was thrown out of the group", "group", group, "member", m.ID)
 	}
 	return nil
 }
