@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/segmentio/kafka-go"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/sasl/scram"
 	"go.uber.org/goleak"
 
 	"github.com/headwater-data/headwater/internal/embedded/broker/brokertest"
@@ -272,5 +274,65 @@ func TestErrorsSayWhatToDo(t *testing.T) {
 	}
 	if _, err := Open(Config{}); fault.KindOf(err) != fault.KindUsage {
 		t.Errorf("no address: %v", err)
+	}
+}
+
+// TestMarkersOfTransactionsHaveAPlaceInTheLog: somebody else's transactions leave records that clients hide. A reader that did not
+// see them would wait for ever at one that ends the log.
+func TestMarkersOfTransactionsHaveAPlaceInTheLog(t *testing.T) {
+	onBoth(t, markersOfTransactionsHaveAPlace)
+}
+
+func markersOfTransactionsHaveAPlace(t *testing.T, s server) {
+	c := open(t, s)
+	ctx, stop := context.WithTimeout(t.Context(), time.Minute)
+	defer stop()
+	if err := c.Ensure(ctx, Spec{Name: "marked"}); err != nil {
+		t.Fatal(err)
+	}
+	options := []kgo.Opt{kgo.SeedBrokers(s.address), kgo.TransactionalID("somebody"), kgo.DefaultProduceTopic("marked")}
+	if s.user != "" {
+		options = append(options, kgo.SASL(scram.Auth{User: s.user, Pass: s.password.Reveal()}.AsSha256Mechanism()))
+	}
+	somebody, err := kgo.NewClient(options...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer somebody.Close()
+	transaction := func(end kgo.TransactionEndTry) {
+		t.Helper()
+		if err := somebody.BeginTransaction(); err != nil {
+			t.Fatal(err)
+		}
+		if err := somebody.ProduceSync(ctx, &kgo.Record{Value: []byte("theirs")}).FirstErr(); err != nil {
+			t.Fatal(err)
+		}
+		if err := somebody.EndTransaction(ctx, end); err != nil {
+			t.Fatal(err)
+		}
+	}
+	transaction(kgo.TryCommit)
+	transaction(kgo.TryAbort)
+	if _, err := c.Append(ctx, "marked", 0, Record{Value: []byte("ours")}); err != nil {
+		t.Fatal(err)
+	}
+	transaction(kgo.TryCommit)
+	for _, from := range []int64{0, 4, 5, 6} {
+		at := from
+		for tries := 0; at < 7; tries++ {
+			page, err := c.Read(ctx, "marked", 0, at, 1<<20, time.Second)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, r := range page.Records {
+				if r.Offset != at {
+					t.Fatalf("from %d: record %d where %d should be", from, r.Offset, at)
+				}
+				at++
+			}
+			if tries == 20 {
+				t.Fatalf("from %d: the reader stands at %d of %d", from, at, page.Next)
+			}
+		}
 	}
 }
