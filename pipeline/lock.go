@@ -2,10 +2,14 @@ package pipeline
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
+	"strings"
 	"time"
 
 	"github.com/gofrs/flock"
@@ -56,4 +60,46 @@ func (s *Session) lock(ctx context.Context) (unlock func(), err error) {
 			s.opts.Logger.Warn("releasing the run lock", "error", err)
 		}
 	}, nil
+}
+
+// instanceOf returns the state folder's own name, made once: by it the broker's groups tell the members that processes of this
+// folder are, or were, from others. Several processes may ask at the same time.
+func instanceOf(state string) (string, error) {
+	name := filepath.Join(state, "instance")
+	for range 2 {
+		text, err := os.ReadFile(name)
+		if err == nil {
+			instance := strings.TrimSpace(string(text))
+			if !instanceName.MatchString(instance) {
+				return "", fmt.Errorf("%s is damaged: delete it", name)
+			}
+			return instance, nil
+		}
+		if !errors.Is(err, fs.ErrNotExist) {
+			return "", err
+		}
+		if err := makeInstance(state, name); err != nil && !errors.Is(err, fs.ErrExist) {
+			return "", err
+		}
+	}
+	return "", fmt.Errorf("%s vanishes", name)
+}
+
+var instanceName = regexp.MustCompile(`^[A-Z2-7]{26}$`)
+
+// makeInstance writes the name whole before it is there, and never over another.
+func makeInstance(state, name string) error {
+	if err := os.MkdirAll(state, 0o700); err != nil {
+		return err
+	}
+	f, err := os.CreateTemp(state, ".instance-*")
+	if err != nil {
+		return err
+	}
+	defer func() { _ = os.Remove(f.Name()) }() // it has its name by then, or is of no use
+	_, err = f.WriteString(rand.Text() + "\n")
+	if err := errors.Join(err, f.Close()); err != nil {
+		return err
+	}
+	return os.Link(f.Name(), name)
 }

@@ -103,12 +103,13 @@ type Works struct {
 	failed   context.Context // ends when a part has failed
 }
 
-// Start runs the ingester and the loader until Stop. Linger is how long a flush waits for more rows.
+// Start runs the ingester and the loader until Stop. The caller has the run lock, which is what says that members of an earlier
+// process are dead. Linger is how long a flush waits for more rows.
 func (s *Session) Start(ctx context.Context, linger time.Duration, progress Progress) *Works {
 	t := &tally{counts: map[string]Counts{}, tell: progress}
 	w := &Works{session: s}
 	w.Ingester = ingest.New(ingest.Config{
-		Client: s.client, Index: s.index, Group: s.project.TopicPrefix() + s.project.Name + ".ingest", Topics: s.topics, Checkpoints: checkpoints{s.warehouse.Warehouse},
+		Client: s.client, Index: s.index, Group: ingestGroup(s.project), Topics: s.topics, Checkpoints: checkpoints{s.warehouse.Warehouse},
 		Allocator: s.opts.Allocator, Logger: s.opts.Logger, Writer: writerName(), Parallel: s.project.Limits.Readers,
 		Progress: func(source string, read, written int64) {
 			t.add(source, func(c *Counts) { c.Read += read; c.InKafka += written })
@@ -137,6 +138,9 @@ func (s *Session) Start(ctx context.Context, linger time.Duration, progress Prog
 	w.group.Go(func() error { return w.Loader.Serve(serving) })
 	return w
 }
+
+// ingestGroup is the consumer group that decides who may write which partition.
+func ingestGroup(p *project.Project) string { return p.TopicPrefix() + p.Name + ".ingest" }
 
 // Finish lets the work under way come to its end: nothing more is written, and what is in Kafka is loaded; then it stops as
 // Stop does. When ctx ends first, loading is cut short there; the next loader repeats exactly the flush that was under way.

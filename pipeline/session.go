@@ -165,9 +165,13 @@ func (s *Session) openBroker(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	instance, err := instanceOf(s.project.State)
+	if err != nil {
+		return fault.Environment(fmt.Errorf("name this state folder: %w", err))
+	}
 	cfg := topic.Config{
 		Addresses: settings.Addresses, User: settings.User, Password: settings.Password, Mechanism: settings.Mechanism, TLS: settings.TLS,
-		ClientID: "headwater", Partitions: settings.Partitions, Replication: settings.Replication, Retention: settings.Retention,
+		ClientID: "headwater", Instance: instance, Partitions: settings.Partitions, Replication: settings.Replication, Retention: settings.Retention,
 		SessionTimeout: settings.Session, Logger: s.opts.Logger,
 	}
 	if settings.Embedded {

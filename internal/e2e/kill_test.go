@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"crypto/rand"
 	"crypto/sha256"
 	"encoding/csv"
 	"encoding/json"
@@ -13,13 +14,15 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/headwater-data/headwater/internal/testkafka"
 )
 
 // The project of the kill tests: one partition, small flushes, two tables in it, rows that break rules and rows that are
 // filtered.
 const (
 	killYAML = `project: kills
-broker: {partitions: 1, session: 1s}
+broker: {partitions: 1BROKER}
 limits: {flush_rows: FLUSH, readers: 1}
 `
 	figuresYAML = `source: figures
@@ -101,10 +104,28 @@ func cases() string {
 	return b.String()
 }
 
-// killProject makes the project with flushes that end with the batch that brings them to so many records.
-func killProject(t *testing.T, flushRows int) *project {
+// broker is the rest of a project's broker settings: those of the embedded one, or of Apache Kafka.
+type broker struct {
+	name     string
+	settings func(t *testing.T) string
+}
+
+var (
+	embedded = broker{"embedded", func(*testing.T) string { return ", session: 1s" }}
+	// The session is the default one: nothing may wait for it.
+	apache = broker{"Apache Kafka", func(t *testing.T) string {
+		return fmt.Sprintf(", addresses: [%q], topic_prefix: %s.", testkafka.Shared(t).Addresses()[0], strings.ToLower(rand.Text()))
+	}}
+)
+
+// killConfig is headwater.yaml with flushes that end with the batch that brings them to so many records.
+func killConfig(t *testing.T, flushRows int, b broker) string {
+	return strings.NewReplacer("FLUSH", strconv.Itoa(flushRows), "BROKER", b.settings(t)).Replace(killYAML)
+}
+
+func killProject(t *testing.T, flushRows int, b broker) *project {
 	return newProject(t, map[string]string{
-		"headwater.yaml": strings.Replace(killYAML, "FLUSH", strconv.Itoa(flushRows), 1), "sources/figures.yaml": figuresYAML, "sources/cases.yaml": casesYAML, "indicators/t.yaml": indicatorYAML,
+		"headwater.yaml": killConfig(t, flushRows, b), "sources/figures.yaml": figuresYAML, "sources/cases.yaml": casesYAML, "indicators/t.yaml": indicatorYAML,
 		"data/figures.csv": figures(0, figureRows), "data/cases.csv": cases(),
 	})
 }
@@ -198,10 +219,19 @@ func (p *project) state(t *testing.T) string {
 // TestKilledAtAnyPointTheNextRunEndsAsIfNothingHadHappened kills the program at each named point, at the first and at the
 // second time it passes there, and runs it again.
 func TestKilledAtAnyPointTheNextRunEndsAsIfNothingHadHappened(t *testing.T) {
-	clean := killProject(t, 30_000)
+	clean := killProject(t, 30_000, embedded)
 	clean.must(t, "run")
 	clean.check(t)
 	want := clean.state(t)
+	for _, b := range []struct {
+		broker
+		times int // a second one costs as much and is seen on the embedded broker
+	}{{embedded, 2}, {apache, 1}} {
+		t.Run(b.name, func(t *testing.T) { killAtEachPoint(t, b.broker, b.times, want) })
+	}
+}
+
+func killAtEachPoint(t *testing.T, b broker, most int, want string) {
 	for _, point := range []string{
 		"claimed",             // after the claim
 		"produced",            // in the log, its answer not yet acted on
@@ -211,9 +241,9 @@ func TestKilledAtAnyPointTheNextRunEndsAsIfNothingHadHappened(t *testing.T) {
 		"before-ledger",       // tables and quarantine done
 		"before-final-commit", // ledger done
 	} {
-		for _, times := range []int{1, 2} {
+		for times := 1; times <= most; times++ {
 			t.Run(fmt.Sprintf("%s, time %d", point, times), func(t *testing.T) {
-				p := killProject(t, 30_000)
+				p := killProject(t, 30_000, b)
 				if point == "claimed" { // each run claims the partition once
 					for range times {
 						p.killed(t, "HEADWATER_CRASH="+point)
@@ -229,10 +259,10 @@ func TestKilledAtAnyPointTheNextRunEndsAsIfNothingHadHappened(t *testing.T) {
 			})
 		}
 	}
-	for times := range 2 {
+	for times := range most {
 		t.Run(fmt.Sprintf("between two tables, time %d", times+1), func(t *testing.T) {
 			// The first run only fills the log, so that the next one has a flush with both tables in it.
-			p := killProject(t, 150_000)
+			p := killProject(t, 150_000, b)
 			p.killed(t, "HEADWATER_HOLD=collecting", "HEADWATER_CRASH=written:3")
 			for range times + 1 {
 				p.killed(t, "HEADWATER_CRASH=between-tables")
@@ -254,12 +284,40 @@ func (p *project) killed(t *testing.T, env ...string) {
 	}
 }
 
+// TestAKilledProcessesSessionIsNotWaitedFor: sessions are longer than any test's patience, and both groups have a dead member.
+func TestAKilledProcessesSessionIsNotWaitedFor(t *testing.T) {
+	for _, b := range []broker{embedded, apache} {
+		t.Run(b.name, func(t *testing.T) {
+			t.Parallel()
+			long := broker{b.name, func(t *testing.T) string {
+				return strings.ReplaceAll(b.settings(t), ", session: 1s", "") + ", session: 5m"
+			}}
+			p := newProject(t, map[string]string{
+				"headwater.yaml": killConfig(t, 30_000, long), "sources/figures.yaml": figuresYAML, "indicators/t.yaml": indicatorYAML,
+				"data/figures.csv": figures(0, 5000),
+			})
+			p.killed(t, "HEADWATER_CRASH=before-final-commit")
+			r := p.start(t, nil, "run", "--log-format", "json").wait(t)
+			code(t, r, 0)
+			for _, group := range []string{"ingest", "load"} {
+				if !strings.Contains(r.err, `"msg":"a dead member was thrown out of the group","group":"`) || !strings.Contains(r.err, "kills."+group+`"`) {
+					t.Errorf("the log says nothing of a dead member in group %s:\n%s", group, r.err)
+				}
+			}
+			if got := p.one(t, "SELECT concat(toString(count()), ' ', toString(uniqExact(subject))) FROM observation"); got != "4985 4985" {
+				t.Errorf("rows, subjects: %s, want 4985 4985", got)
+			}
+			p.balanced(t)
+		})
+	}
+}
+
 // TestBrokerAndWarehouseKilledWithWorkInFlight kills each embedded server under a run that is told to go on.
 func TestBrokerAndWarehouseKilledWithWorkInFlight(t *testing.T) {
 	for _, server := range []string{"broker", "warehouse"} {
 		for round := range 2 {
 			t.Run(fmt.Sprintf("%s, time %d", server, round+1), func(t *testing.T) {
-				p := killProject(t, 30_000)
+				p := killProject(t, 30_000, embedded)
 				c := p.command("run", "--log-format", "json")
 				var log strings.Builder
 				c.Stderr = &log
@@ -318,9 +376,13 @@ func (p *project) awaitWork(t *testing.T, server string, ended <-chan error, rou
 
 // TestAChangedFileReplacesWhatItBroughtBefore: rows that are gone become tombstones, exactly once, whatever is killed.
 func TestAChangedFileReplacesWhatItBroughtBefore(t *testing.T) {
-	for _, kill := range []string{"", "inserted:2", "before-ledger:2", "before-final-commit:2"} {
-		t.Run("killed at "+kill, func(t *testing.T) {
-			p := killProject(t, 30_000)
+	for _, c := range []struct {
+		broker
+		kill string
+	}{{embedded, ""}, {embedded, "inserted:2"}, {embedded, "before-ledger:2"}, {embedded, "before-final-commit:2"}, {apache, "inserted:2"}} {
+		b, kill := c.broker, c.kill
+		t.Run(b.name+", killed at "+kill, func(t *testing.T) {
+			p := killProject(t, 30_000, b)
 			p.must(t, "run")
 			p.write(t, "data/figures.csv", figures(5, figureRows-30_000))
 			if kill != "" {

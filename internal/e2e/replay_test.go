@@ -8,11 +8,18 @@ import (
 
 // TestAQuarantinedRowIsReplayedOnceAfterTheMappingIsMended: whatever is killed, and however often it is repeated.
 func TestAQuarantinedRowIsReplayedOnceAfterTheMappingIsMended(t *testing.T) {
-	for _, kill := range []string{"", "produced:1", "inserted:1", "before-ledger:1", "before-final-commit:1"} {
-		t.Run("killed at "+kill, func(t *testing.T) {
+	for _, c := range []struct {
+		broker
+		kill string
+	}{
+		{embedded, ""}, {embedded, "produced:1"}, {embedded, "inserted:1"}, {embedded, "before-ledger:1"}, {embedded, "before-final-commit:1"},
+		{apache, "produced:1"}, {apache, "before-ledger:1"},
+	} {
+		b, kill := c.broker, c.kill
+		t.Run(b.name+", killed at "+kill, func(t *testing.T) {
 			t.Parallel()
 			p := newProject(t, map[string]string{
-				"headwater.yaml": strings.Replace(killYAML, "FLUSH", "30000", 1), "sources/figures.yaml": figuresYAML, "indicators/t.yaml": indicatorYAML,
+				"headwater.yaml": killConfig(t, 30_000, b), "sources/figures.yaml": figuresYAML, "indicators/t.yaml": indicatorYAML,
 				"data/figures.csv": figures(0, 5000),
 			})
 			p.must(t, "run")

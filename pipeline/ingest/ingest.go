@@ -112,8 +112,27 @@ func New(cfg Config) *Ingester {
 	return &Ingester{cfg: cfg, changed: make(chan struct{})}
 }
 
-// Serve keeps membership in the ingest group until ctx ends, then enters what is not indexed and leaves the group.
+// Serve keeps membership in the ingest group until ctx ends, then enters what is not indexed and leaves the group. An index that
+// may not be written is an error then, though everything is written: without it, every start reads the whole log.
 func (i *Ingester) Serve(ctx context.Context) error {
+	for {
+		err := i.member(ctx)
+		if ctx.Err() != nil || !fault.IsTransient(err) {
+			return err
+		}
+		i.cfg.Logger.Warn("waiting for the broker's consumer groups", "group", i.cfg.Group, "error", err)
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(200 * time.Millisecond):
+		}
+	}
+}
+
+// member is one membership. It ends with ctx, or when the group could not be asked: kafka-go would join again by itself, beside
+// the member that it has left behind.
+func (i *Ingester) member(ctx context.Context) error {
+	i.cfg.Client.Evict(ctx, i.cfg.Group)
 	group, err := i.cfg.Client.Join(i.cfg.Group, i.cfg.Topics)
 	if err != nil {
 		return err
@@ -129,13 +148,10 @@ func (i *Ingester) Serve(ctx context.Context) error {
 			return nil
 		}
 		if err != nil {
-			if !fault.IsTransient(err) {
-				return err
-			}
-			i.cfg.Logger.Warn("waiting for the broker's consumer groups", "group", i.cfg.Group, "error", err)
-			continue
+			return err
 		}
 		ended := make(chan struct{})
+		var unindexed error // set before ended closes
 		gen.Start(func(gctx context.Context) {
 			defer close(ended)
 			life, stop := context.WithCancel(ctx)
@@ -144,15 +160,13 @@ func (i *Ingester) Serve(ctx context.Context) error {
 			select {
 			case <-gctx.Done():
 			case <-ctx.Done():
-				i.release()
+				unindexed = i.release()
 			}
 			i.lose()
 		})
-		select {
-		case <-ended:
-		case <-ctx.Done():
-			<-ended
-			return nil
+		<-ended
+		if ctx.Err() != nil {
+			return unindexed
 		}
 	}
 }
@@ -160,17 +174,21 @@ func (i *Ingester) Serve(ctx context.Context) error {
 // releaseTimeout bounds the last writing of the index on the way out.
 const releaseTimeout = 5 * time.Second
 
-func (i *Ingester) release() {
+// release returns what an operator must mend; anything else is worth a line and no more.
+func (i *Ingester) release() (err error) {
 	i.mu.Lock()
 	held := slices.Collect(maps.Values(i.held))
 	i.mu.Unlock()
 	ctx, stop := context.WithTimeout(context.Background(), releaseTimeout)
 	defer stop()
 	for _, h := range held {
-		if err := h.Release(ctx); err != nil {
-			i.cfg.Logger.Warn("the index could not be written; a later writer reads more of the log", "topic", h.topic, "partition", h.partition, "error", err)
+		if rerr := h.Release(ctx); fault.KindOf(rerr) == fault.KindEnvironment {
+			err = rerr // the same for all of them
+		} else if rerr != nil {
+			i.cfg.Logger.Warn("the index could not be written; a later writer reads more of the log", "topic", h.topic, "partition", h.partition, "error", rerr)
 		}
 	}
+	return err
 }
 
 // hold takes the generation's partitions; each is claimed when it is first written.

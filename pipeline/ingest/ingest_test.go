@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -20,11 +21,12 @@ import (
 
 	"github.com/headwater-data/headwater/connectors"
 	"github.com/headwater-data/headwater/internal/embedded/broker/brokertest"
+	"github.com/headwater-data/headwater/internal/testkafka"
 	"github.com/headwater-data/headwater/pipeline/message"
 	"github.com/headwater-data/headwater/pipeline/topic"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { goleak.VerifyTestMain(testkafka.EndShared(m)) }
 
 type noLedger struct{}
 
@@ -32,34 +34,53 @@ func (noLedger) Known(context.Context, string, int) (*Known, error) { return nil
 
 // testLog is one project's broker side.
 type testLog struct {
-	*brokertest.Broker
-	client *topic.Client
-	mem    *memory.CheckedAllocator
+	client  *topic.Client
+	mem     *memory.CheckedAllocator
+	topic   string
+	group   string
+	restart func(t *testing.T) // kills the broker, or ends it, and starts it again
 }
 
-const testTopic = "headwater.raw.test"
+// onBoth runs a test on the embedded broker and on Apache Kafka.
+func onBoth(t *testing.T, test func(t *testing.T, l *testLog)) {
+	t.Run("embedded", func(t *testing.T) {
+		b := brokertest.Start(t)
+		cfg := topic.Config{Addresses: []string{b.Addr}, User: b.User, Password: b.Password, Mechanism: b.Mechanism.Name()}
+		test(t, openLog(t, cfg, func(*testing.T) { b.Restart() }))
+	})
+	t.Run("Apache Kafka", func(t *testing.T) {
+		c := testkafka.Shared(t)
+		test(t, openLog(t, topic.Config{Addresses: c.Addresses()}, func(t *testing.T) {
+			c.Brokers[0].Kill()
+			if err := c.Brokers[0].Start(t.Context()); err != nil {
+				t.Error(err)
+			}
+		}))
+	})
+}
 
-func newLog(t *testing.T) *testLog {
-	b := brokertest.Start(t)
-	client, err := topic.Open(topic.Config{Addresses: []string{b.Addr}, User: b.User, Password: b.Password, Mechanism: b.Mechanism.Name(), SessionTimeout: 6 * time.Second, Partitions: 2})
+func openLog(t *testing.T, cfg topic.Config, restart func(*testing.T)) *testLog {
+	cfg.SessionTimeout, cfg.Partitions = 6*time.Second, 2
+	client, err := topic.Open(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = client.Close() })
 	mem := memory.NewCheckedAllocator(memory.DefaultAllocator)
 	t.Cleanup(func() { mem.AssertSize(t, 0) })
-	l := &testLog{Broker: b, client: client, mem: mem}
-	if err := client.Ensure(t.Context(), topic.Spec{Name: testTopic}, l.index().Spec()); err != nil {
+	name := strings.ToLower(strings.NewReplacer("/", ".", "#", ".").Replace(t.Name())) // the tests share Apache Kafka
+	l := &testLog{client: client, mem: mem, topic: "raw." + name, group: "ingest." + name, restart: restart}
+	if err := client.Ensure(t.Context(), topic.Spec{Name: l.topic}, l.index().Spec()); err != nil {
 		t.Fatal(err)
 	}
 	return l
 }
 
-func (l *testLog) index() *Index { return OpenIndex(l.client, "headwater.cursors") }
+func (l *testLog) index() *Index { return OpenIndex(l.client, "cursors."+l.topic) }
 
 func (l *testLog) ingester(t *testing.T) *Ingester {
 	i := New(Config{
-		Client: l.client, Index: l.index(), Group: "headwater.ingest", Topics: []string{testTopic}, Checkpoints: noLedger{},
+		Client: l.client, Index: l.index(), Group: l.group, Topics: []string{l.topic}, Checkpoints: noLedger{},
 		Allocator: l.mem, Logger: slog.New(slog.NewTextHandler(t.Output(), nil)), Writer: t.Name(),
 	})
 	ctx, stop := context.WithCancel(t.Context())
@@ -140,21 +161,21 @@ func (asIs) Ingress(_ context.Context, rec arrow.Record) (arrow.Record, []connec
 	return rec, nil, nil
 }
 
-func (s *numbers) job() Job {
-	return Job{Source: "numbers", Topic: testTopic, Run: "r", Reader: s, Streams: map[string]Preparer{"n": asIs{}}, Tries: 3}
+func (l *testLog) job(s *numbers) Job {
+	return Job{Source: "numbers", Topic: l.topic, Run: "r", Reader: s, Streams: map[string]Preparer{"n": asIs{}}, Tries: 3}
 }
 
 // valid reads the log as a loader would and returns the numbers of the valid batches by shard.
 func (l *testLog) valid(t *testing.T) map[string][]int64 {
 	out := map[string][]int64{}
 	for p := range 2 {
-		first, next, err := l.client.Bounds(t.Context(), testTopic, p)
+		first, next, err := l.client.Bounds(t.Context(), l.topic, p)
 		if err != nil {
 			t.Fatal(err)
 		}
 		state := message.Origin()
 		for at := first; at < next; {
-			page, err := l.client.Read(t.Context(), testTopic, p, at, 1<<20, time.Second)
+			page, err := l.client.Read(t.Context(), l.topic, p, at, 1<<20, time.Second)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -201,24 +222,30 @@ func (l *testLog) mustCount(t *testing.T, shards map[string]int) {
 }
 
 func TestEveryRowIsWrittenOnceAndASecondPassReadsOnlyWhatIsNew(t *testing.T) {
-	l := newLog(t)
+	onBoth(t, everyRowIsWrittenOnceAndASecondPassReadsOnlyWhatIsNew)
+}
+
+func everyRowIsWrittenOnceAndASecondPassReadsOnlyWhatIsNew(t *testing.T, l *testLog) {
 	shards := map[string]int{"a": 1000, "bb": 500, "ccc": 7}
 	src := &numbers{mem: l.mem, shards: shards, step: 100}
 	i := l.ingester(t)
-	r, err := i.Ingest(t.Context(), src.job())
+	r, err := i.Ingest(t.Context(), l.job(src))
 	if err != nil || r.Read != 1507 || r.Written != 1507 || r.Shards != 3 {
 		t.Fatalf("%+v, %v", r, err)
 	}
 	l.mustCount(t, shards)
 	shards["a"], shards["dddd"] = 1100, 3
-	if r, err = i.Ingest(t.Context(), src.job()); err != nil || r.Written != 103 {
+	if r, err = i.Ingest(t.Context(), l.job(src)); err != nil || r.Written != 103 {
 		t.Fatalf("%+v, %v", r, err)
 	}
 	l.mustCount(t, shards)
 }
 
 func TestANewOwnerGoesOnWhereTheLogEndsWithOrWithoutIndex(t *testing.T) {
-	l := newLog(t)
+	onBoth(t, aNewOwnerGoesOnWhereTheLogEndsWithOrWithoutIndex)
+}
+
+func aNewOwnerGoesOnWhereTheLogEndsWithOrWithoutIndex(t *testing.T, l *testLog) {
 	shards := map[string]int{"a": 1000}
 	stopAt := errors.New("killed")
 	src := &numbers{mem: l.mem, shards: shards, step: 10, hook: func(_ string, n int) error {
@@ -228,13 +255,13 @@ func TestANewOwnerGoesOnWhereTheLogEndsWithOrWithoutIndex(t *testing.T) {
 		return nil
 	}}
 	t.Run("first owner stops in the middle", func(t *testing.T) {
-		if _, err := l.ingester(t).Ingest(t.Context(), src.job()); !errors.Is(err, stopAt) {
+		if _, err := l.ingester(t).Ingest(t.Context(), l.job(src)); !errors.Is(err, stopAt) {
 			t.Fatal(err)
 		}
 	})
 	src.hook = nil
 	t.Run("second owner goes on", func(t *testing.T) {
-		if r, err := l.ingester(t).Ingest(t.Context(), src.job()); err != nil || r.Written != 700 {
+		if r, err := l.ingester(t).Ingest(t.Context(), l.job(src)); err != nil || r.Written != 700 {
 			t.Fatalf("%+v, %v", r, err)
 		}
 	})
@@ -242,7 +269,10 @@ func TestANewOwnerGoesOnWhereTheLogEndsWithOrWithoutIndex(t *testing.T) {
 }
 
 func TestATransientErrorIsTriedAgainFromTheLastCursor(t *testing.T) {
-	l := newLog(t)
+	onBoth(t, aTransientErrorIsTriedAgainFromTheLastCursor)
+}
+
+func aTransientErrorIsTriedAgainFromTheLastCursor(t *testing.T, l *testLog) {
 	shards := map[string]int{"a": 400}
 	failures := 0
 	src := &numbers{mem: l.mem, shards: shards, step: 100, hook: func(_ string, n int) error {
@@ -252,7 +282,7 @@ func TestATransientErrorIsTriedAgainFromTheLastCursor(t *testing.T) {
 		}
 		return nil
 	}}
-	r, err := l.ingester(t).Ingest(t.Context(), src.job())
+	r, err := l.ingester(t).Ingest(t.Context(), l.job(src))
 	if err != nil || r.Written != 400 || failures != 2 {
 		t.Fatalf("%+v, %v, %d failures", r, err, failures)
 	}
@@ -260,9 +290,12 @@ func TestATransientErrorIsTriedAgainFromTheLastCursor(t *testing.T) {
 }
 
 func TestAStalledWriterThatWakesWritesNothingThatCounts(t *testing.T) {
-	l := newLog(t)
+	onBoth(t, aStalledWriterThatWakesWritesNothingThatCounts)
+}
+
+func aStalledWriterThatWakesWritesNothingThatCounts(t *testing.T, l *testLog) {
 	partition := func() *Partition {
-		p := &Partition{client: l.client, index: l.index(), checkpoints: noLedger{}, topic: testTopic, log: slog.New(slog.DiscardHandler), indexed: time.Now()}
+		p := &Partition{client: l.client, index: l.index(), checkpoints: noLedger{}, topic: l.topic, log: slog.New(slog.DiscardHandler), indexed: time.Now()}
 		if err := p.TakeOver(t.Context()); err != nil {
 			t.Fatal(err)
 		}
@@ -309,16 +342,19 @@ func TestAStalledWriterThatWakesWritesNothingThatCounts(t *testing.T) {
 }
 
 func TestABrokerThatGoesAwayAndComesBackLosesNothing(t *testing.T) {
-	l := newLog(t)
+	onBoth(t, aBrokerThatGoesAwayAndComesBackLosesNothing)
+}
+
+func aBrokerThatGoesAwayAndComesBackLosesNothing(t *testing.T, l *testLog) {
 	shards := map[string]int{"a": 600}
 	var once sync.Once
 	src := &numbers{mem: l.mem, shards: shards, step: 20, hook: func(_ string, n int) error {
 		if n == 300 {
-			once.Do(l.Restart)
+			once.Do(func() { l.restart(t) })
 		}
 		return nil
 	}}
-	if r, err := l.ingester(t).Ingest(t.Context(), src.job()); err != nil {
+	if r, err := l.ingester(t).Ingest(t.Context(), l.job(src)); err != nil {
 		t.Fatalf("%+v, %v", r, err)
 	}
 	l.mustCount(t, shards)

@@ -130,6 +130,7 @@ var errLeave = errors.New("leaving the group")
 
 // member is one membership: it ends with ctx, or when a commit's outcome is unknown.
 func (s *Service) member(ctx context.Context) (again bool, err error) {
+	s.cfg.Client.Evict(ctx, s.cfg.Group)
 	group, err := s.cfg.Client.Join(s.cfg.Group, s.cfg.Topics)
 	if err != nil {
 		return false, err

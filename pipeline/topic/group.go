@@ -16,6 +16,7 @@ import (
 // Group is membership in a consumer group.
 type Group struct {
 	client *Client
+	name   string
 	group  *kafka.ConsumerGroup
 }
 
@@ -43,7 +44,74 @@ func (c *Client) Join(group string, topics []string) (*Group, error) {
 	if err != nil {
 		return nil, fmt.Errorf("join group %s: %w", group, err)
 	}
-	return &Group{client: c, group: g}, nil
+	return &Group{client: c, name: group, group: g}, nil
+}
+
+// evictTimeout bounds the attempts to throw dead members out: after that long their sessions run out anyway, by default.
+const evictTimeout = 6 * time.Second
+
+// Evict throws the members out of the group that earlier memberships of our instance have left in it: of processes that were
+// killed, or of this one when the coordinator died under it. The broker would keep their partitions for them until their session
+// has run out. The caller must know that those processes have ended, and must not be a member itself. One that has not ended
+// after all is harmed no more than by a session that runs out: its generation is past, and its commits are refused (L1).
+//
+// It asks the broker instead of remembering: a member that was killed while it joined never learned its own id. When the broker
+// does not answer for a while, that is logged: joining works all the same, only later.
+func (c *Client) Evict(ctx context.Context, group string) {
+	if c.cfg.Instance == "" {
+		return
+	}
+	ctx, stop := context.WithTimeout(ctx, evictTimeout)
+	defer stop()
+	wait := time.NewTicker(100 * time.Millisecond)
+	defer wait.Stop()
+	for {
+		err := c.evict(ctx, group)
+		if err == nil {
+			return
+		}
+		// Most often a coordinator that is just being found.
+		if !fault.IsTransient(err) || ctx.Err() != nil {
+			c.cfg.Logger.Info("dead members of a group may stay until their session has run out", "group", group, "error", err)
+			return
+		}
+		select {
+		case <-ctx.Done():
+		case <-wait.C:
+		}
+	}
+}
+
+func (c *Client) evict(ctx context.Context, group string) error {
+	answer, err := c.kafka.DescribeGroups(ctx, &kafka.DescribeGroupsRequest{GroupIDs: []string{group}})
+	if err != nil {
+		return Classify(c.needs(fmt.Errorf("list the members of group %s: %w", group, err), "Read", "group", group))
+	}
+	var ours []kafka.LeaveGroupRequestMember
+	for _, g := range answer.Groups {
+		if g.Error != nil && !errors.Is(g.Error, kafka.GroupIdNotFound) {
+			return Classify(c.needs(fmt.Errorf("list the members of group %s: %w", group, g.Error), "Read", "group", group))
+		}
+		for _, m := range g.Members {
+			if m.ClientID == c.cfg.ClientID {
+				ours = append(ours, kafka.LeaveGroupRequestMember{ID: m.MemberID})
+			}
+		}
+	}
+	for _, m := range ours { // one at a time: old versions of the request take one
+		answer, err := c.kafka.LeaveGroup(ctx, &kafka.LeaveGroupRequest{GroupID: group, Members: []kafka.LeaveGroupRequestMember{m}})
+		if err == nil {
+			err = answer.Error
+		}
+		if err == nil && len(answer.Members) == 1 {
+			err = answer.Members[0].Error
+		}
+		if err != nil && !errors.Is(err, kafka.UnknownMemberId) { // its session has just run out
+			return Classify(fmt.Errorf("throw a dead member out of group %s: %w", group, err))
+		}
+		c.cfg.Logger.Info("a dead member was thrown out of the group", "group", group, "member", m.ID)
+	}
+	return nil
 }
 
 type errorLogger struct{ log *slog.Logger }
@@ -59,7 +127,7 @@ func (g *Group) Next(ctx context.Context) (*Generation, error) {
 		if ctx.Err() != nil {
 			return nil, ctx.Err()
 		}
-		err = Classify(fmt.Errorf("wait for partitions of the group: %w", err))
+		err = Classify(g.client.needs(fmt.Errorf("wait for partitions of the group: %w", err), "Read", "group", g.name))
 		if fault.KindOf(err) == fault.KindEnvironment {
 			return nil, err
 		}
@@ -105,7 +173,7 @@ func (c *Client) Commit(ctx context.Context, g *Generation, topic string, partit
 	case errors.Is(err, kafka.IllegalGeneration), errors.Is(err, kafka.UnknownMemberId), errors.Is(err, kafka.RebalanceInProgress):
 		return fmt.Errorf("commit %s/%d at %d: %w (%w)", topic, partition, offset, ErrFenced, err)
 	}
-	return Classify(fmt.Errorf("commit %s/%d at %d: %w", topic, partition, offset, err))
+	return Classify(c.needs(fmt.Errorf("commit %s/%d at %d: %w", topic, partition, offset, err), "Read", "group", g.Group))
 }
 
 // Committed returns the group's offset and metadata for the partition; ok is false when there is none.
@@ -115,12 +183,12 @@ func (c *Client) Committed(ctx context.Context, group, topic string, partition i
 		err = resp.Error
 	}
 	if err != nil {
-		return 0, "", false, Classify(fmt.Errorf("read the committed offset of %s/%d: %w", topic, partition, err))
+		return 0, "", false, Classify(c.needs(fmt.Errorf("read the committed offset of %s/%d: %w", topic, partition, err), "Read", "group", group))
 	}
 	for _, p := range resp.Topics[topic] {
 		if p.Partition == partition {
 			if p.Error != nil {
-				return 0, "", false, Classify(fmt.Errorf("read the committed offset of %s/%d: %w", topic, partition, p.Error))
+				return 0, "", false, Classify(c.needs(fmt.Errorf("read the committed offset of %s/%d: %w", topic, partition, p.Error), "Read", "group", group))
 			}
 			return p.CommittedOffset, p.Metadata, p.CommittedOffset >= 0, nil
 		}

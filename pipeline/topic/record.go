@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/segmentio/kafka-go"
+	"github.com/segmentio/kafka-go/protocol"
 
 	"github.com/headwater-data/headwater/internal/fault"
 	"github.com/headwater-data/headwater/pipeline/message"
@@ -41,7 +42,7 @@ func (c *Client) Append(ctx context.Context, name string, partition int, records
 		err = resp.Error
 	}
 	if err != nil {
-		return 0, Classify(fmt.Errorf("append to %s/%d: %w", name, partition, err))
+		return 0, Classify(c.needs(fmt.Errorf("append to %s/%d: %w", name, partition, err), "Write", "topic", name))
 	}
 	for i, err := range resp.RecordErrors {
 		return 0, Classify(fmt.Errorf("append to %s/%d: record %d: %w", name, partition, i, err))
@@ -81,8 +82,9 @@ func (e *OutOfRangeError) Error() string {
 	return fmt.Sprintf("%s/%d: offset %d is not there; the partition holds %d to %d", e.Topic, e.Partition, e.Offset, e.First, e.End)
 }
 
-// Read returns the records from the offset on, as many as fit maxBytes but at least one if there is one. It waits up to wait
-// for something to come and may return an empty page. The records' bytes belong to the caller.
+// Read returns the records from the offset on, as many as fit maxBytes but at least one if there is one; the markers of
+// somebody's transactions are among them as records without anything in them. It waits up to wait for something to come and may
+// return an empty page. The records' bytes belong to the caller.
 func (c *Client) Read(ctx context.Context, name string, partition int, from int64, maxBytes int64, wait time.Duration) (Page, error) {
 	resp, err := c.kafka.Fetch(ctx, &kafka.FetchRequest{
 		Topic: name, Partition: partition, Offset: from, MinBytes: 1, MaxBytes: maxBytes, MaxWait: wait,
@@ -98,31 +100,51 @@ func (c *Client) Read(ctx context.Context, name string, partition int, from int6
 		return Page{}, &OutOfRangeError{Topic: name, Partition: partition, Offset: from, First: first, End: next}
 	}
 	if err != nil {
-		return Page{}, Classify(fmt.Errorf("read %s/%d from %d: %w", name, partition, from, err))
+		return Page{}, Classify(c.needs(fmt.Errorf("read %s/%d from %d: %w", name, partition, from, err), "Read", "topic", name))
 	}
 	page := Page{First: resp.LogStartOffset, Next: resp.HighWatermark}
-	for {
-		r, err := resp.Records.ReadRecord()
-		if errors.Is(err, io.EOF) {
-			break
+	batches := []kafka.RecordReader{resp.Records}
+	if stream, ok := resp.Records.(*protocol.RecordStream); ok {
+		// A stream hides the markers of transactions. They have an offset all the same: who waits for the end of the log would
+		// wait for ever at one that ends it.
+		batches = stream.Records
+	}
+	for _, batch := range batches {
+		if marker, ok := batch.(*protocol.ControlBatch); ok {
+			if marker.Offset() >= from {
+				page.Records = append(page.Records, Record{Offset: marker.Offset()})
+			}
+			continue
 		}
-		if err != nil {
+		if err := page.read(batch, from); err != nil {
 			// The last batch of an answer may be cut by MaxBytes; what came before it is good.
 			if len(page.Records) > 0 {
 				break
 			}
 			return Page{}, fault.Transient(fmt.Errorf("read %s/%d from %d: %w", name, partition, from, err))
 		}
+	}
+	return page, nil
+}
+
+func (p *Page) read(batch kafka.RecordReader, from int64) error {
+	for {
+		r, err := batch.ReadRecord()
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
 		rec, err := copyRecord(r)
 		if err != nil {
-			return Page{}, fault.Transient(fmt.Errorf("read %s/%d offset %d: %w", name, partition, r.Offset, err))
+			return fmt.Errorf("offset %d: %w", r.Offset, err)
 		}
 		// The broker may answer from the beginning of a stored batch.
 		if rec.Offset >= from {
-			page.Records = append(page.Records, rec)
+			p.Records = append(p.Records, rec)
 		}
 	}
-	return page, nil
 }
 
 func copyRecord(r *kafka.Record) (Record, error) {

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"slices"
 	"strconv"
 	"strings"
@@ -33,6 +34,9 @@ type Config struct {
 	Mechanism string      // plain, scram-sha-256, scram-sha-512; defaults to plain
 	TLS       *tls.Config // nil for none
 	ClientID  string
+	// Instance names who joins groups: of one instance, one process at a time does, and Evict throws out the members that
+	// processes before it have left behind. It becomes a part of the client's id. "" for who joins none.
+	Instance string
 
 	Partitions  int           // of new raw topics; defaults to 4
 	Replication int           // of new topics; defaults to 1. 2 or more demand min.insync.replicas of at least 2
@@ -72,6 +76,9 @@ func Open(cfg Config) (*Client, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
+	if cfg.Instance != "" {
+		cfg.ClientID += "-" + cfg.Instance
+	}
 	var mechanism sasl.Mechanism
 	if cfg.User != "" {
 		var err error
@@ -110,6 +117,18 @@ func (c *Client) Close() error {
 	return nil
 }
 
+// needs says which right a refusal is about, as the operator grants it.
+func (c *Client) needs(err error, operation, kind, name string) error {
+	if !errors.Is(err, kafka.TopicAuthorizationFailed) && !errors.Is(err, kafka.GroupAuthorizationFailed) && !errors.Is(err, kafka.ClusterAuthorizationFailed) {
+		return err
+	}
+	user := "the user"
+	if c.cfg.User != "" {
+		user = "User:" + c.cfg.User
+	}
+	return fmt.Errorf("%s needs the right %s on %s %s: %w", user, operation, kind, name, err)
+}
+
 // Classify marks an error of the broker by what to do about it: what kafka-go calls temporary, and whatever befell the
 // connection, is worth another try; a refused login or right is for the operator.
 func Classify(err error) error {
@@ -120,8 +139,13 @@ func Classify(err error) error {
 		return err
 	case errors.Is(err, kafka.SASLAuthenticationFailed):
 		return fault.Environment(fmt.Errorf("the broker refused the login: check broker.user and broker.password: %w", err))
+	case errors.Is(err, kafka.IllegalSASLState), errors.Is(err, kafka.UnsupportedSASLMechanism):
+		return fault.Environment(fmt.Errorf("the broker does not take such a login at this address: check broker.mechanism and broker.addresses: %w", err))
 	case errors.Is(err, kafka.TopicAuthorizationFailed), errors.Is(err, kafka.GroupAuthorizationFailed), errors.Is(err, kafka.ClusterAuthorizationFailed):
 		return fault.Environment(fmt.Errorf("the broker refused a right: grant it to the user in broker.user: %w", err))
+	}
+	if why, ok := untrusted(err); ok {
+		return fault.Environment(fmt.Errorf("%s: %w", why, err))
 	}
 	if k, ok := errors.AsType[kafka.Error](err); ok {
 		if k.Temporary() || k.Timeout() || k == kafka.Unknown {
@@ -136,6 +160,21 @@ func Classify(err error) error {
 	// Whatever befell the connection may pass. kafka-go reports a lost one in several untyped ways, so that an unknown error is
 	// tried again too; the bound on tries turns it into a failure if it stays.
 	return fault.Transient(err)
+}
+
+// untrusted tells what is wrong with an encrypted connection that waiting will not mend.
+func untrusted(err error) (why string, ok bool) {
+	if _, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
+		return "the broker's certificate is not trusted: check broker.tls.ca and the addresses that the certificate names", true
+	}
+	if _, ok := errors.AsType[tls.RecordHeaderError](err); ok {
+		return "the broker does not speak TLS at this address: check broker.addresses and broker.tls", true
+	}
+	// crypto/tls keeps the type of an alert to itself.
+	if op, ok := errors.AsType[*net.OpError](err); ok && op.Op == "remote error" {
+		return "the broker refused the encrypted connection: check broker.tls.cert and broker.tls.key", true
+	}
+	return "", false
 }
 
 // Ping asks the broker for its version, as the cheapest sign of life.
@@ -181,7 +220,7 @@ func (c *Client) Ensure(ctx context.Context, specs ...Spec) error {
 		}
 		for name, err := range resp.Errors {
 			if err != nil && !errors.Is(err, kafka.TopicAlreadyExists) {
-				return Classify(fmt.Errorf("create topic %s: %w", name, err))
+				return Classify(c.needs(fmt.Errorf("create topic %s, which is not there or may not be seen: %w (docs/kafka.md says how an administrator creates it)", name, err), "Create", "topic", name))
 			}
 		}
 		if err := c.awaitTopics(ctx, specs); err != nil {
@@ -282,7 +321,7 @@ func (c *Client) checkTopics(ctx context.Context, specs []Spec) error {
 	var faults []error
 	for _, r := range resp.Resources {
 		if r.Error != nil {
-			return Classify(fmt.Errorf("read settings of topic %s: %w", r.ResourceName, r.Error))
+			return Classify(c.needs(fmt.Errorf("read settings of topic %s: %w", r.ResourceName, r.Error), "DescribeConfigs", "topic", r.ResourceName))
 		}
 		set := func(key, want string) {
 			faults = append(faults, fmt.Errorf("topic %s: set %s to %s (kafka-configs.sh --alter --topic %s --add-config %s=%s)", r.ResourceName, key, want, r.ResourceName, key, want))
@@ -348,7 +387,7 @@ func (c *Client) Bounds(ctx context.Context, name string, partition int) (first,
 	for _, p := range resp.Topics[name] {
 		if p.Partition == partition {
 			if p.Error != nil {
-				return 0, 0, Classify(fmt.Errorf("ask for the bounds of %s/%d: %w", name, partition, p.Error))
+				return 0, 0, Classify(c.needs(fmt.Errorf("ask for the bounds of %s/%d: %w", name, partition, p.Error), "Describe (Read and Write imply it)", "topic", name))
 			}
 			return p.FirstOffset, p.LastOffset, nil
 		}
