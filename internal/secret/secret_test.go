@@ -18,11 +18,17 @@ func TestASecretShowsNowhere(t *testing.T) {
 		Name     string
 		Password Value
 		Pointer  *Value
-	}{"db", v, &v}
+		hidden   Value // fmt calls no methods of unexported fields
+		deeper   struct{ list []Value }
+		named    map[string]Value
+		any      any
+	}{"db", v, &v, v, struct{ list []Value }{[]Value{v}}, map[string]Value{"k": v}, v}
 	var out bytes.Buffer
 	for _, format := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%d", "%T"} {
 		fmt.Fprintf(&out, format, v)
 		fmt.Fprintf(&out, format, holder)
+		fmt.Fprintf(&out, format, &holder)
+		fmt.Fprintf(&out, format, []any{holder, &v})
 	}
 	fmt.Fprint(&out, fmt.Errorf("login as %v: %w", holder, fmt.Errorf("with %s", v)))
 	j, err := json.Marshal(holder)
