@@ -191,7 +191,9 @@ func (w *Warehouse) wrap(err error, what string) error {
 	if exception, ok := errors.AsType[*clickhouse.Exception](err); ok {
 		err = shorten(err, exception)
 		switch exception.Code {
-		case 192, 193, 194, 195, 497, 516: // who may enter, and do what
+		case 497: // the message names the right
+			return fault.Environment(fmt.Errorf("%s at %s as user %q: %w; headwater warehouse grants prints the rights that are needed", what, w.config.Addr, w.config.User, err))
+		case 192, 193, 194, 195, 516: // who may enter
 			return fault.Environment(fmt.Errorf("%s at %s as user %q: %w", what, w.config.Addr, w.config.User, err))
 		case 60, 81: // UNKNOWN_TABLE, UNKNOWN_DATABASE
 			return fault.Environment(fmt.Errorf("%s at %s, database %q: %w: %w", what, w.config.Addr, w.config.Database, ErrMissingDatabase, err))
