@@ -221,7 +221,7 @@ func Shape(p *project.Project, mem memory.Allocator) (load.Shaping, error) {
 	if err != nil {
 		return load.Shaping{}, err
 	}
-	program, err := transform.Compile(shape, transform.Options{Allocator: mem, Keys: p.Keys})
+	program, err := transform.Compile(shape, transform.Options{Allocator: mem, Keys: p.Keys, Hashing: p.Hashing()})
 	if err != nil {
 		return load.Shaping{}, err
 	}

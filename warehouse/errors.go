@@ -2,6 +2,7 @@ package warehouse
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -190,7 +191,9 @@ func (w *Warehouse) wrap(err error, what string) error {
 	if exception, ok := errors.AsType[*clickhouse.Exception](err); ok {
 		err = shorten(err, exception)
 		switch exception.Code {
-		case 192, 193, 194, 195, 497, 516: // who may enter, and do what
+		case 497: // the message names the right
+			return fault.Environment(fmt.Errorf("%s at %s as user %q: %w; headwater warehouse grants prints the rights that are needed", what, w.config.Addr, w.config.User, err))
+		case 192, 193, 194, 195, 516: // who may enter
 			return fault.Environment(fmt.Errorf("%s at %s as user %q: %w", what, w.config.Addr, w.config.User, err))
 		case 60, 81: // UNKNOWN_TABLE, UNKNOWN_DATABASE
 			return fault.Environment(fmt.Errorf("%s at %s, database %q: %w: %w", what, w.config.Addr, w.config.Database, ErrMissingDatabase, err))
@@ -200,6 +203,12 @@ func (w *Warehouse) wrap(err error, what string) error {
 			return fault.Transient(err)
 		}
 		return err
+	}
+	if hint := handshakeHint(err); hint != "" {
+		if request, ok := errors.AsType[*url.Error](err); ok {
+			err = request.Err
+		}
+		return fault.Transient(fmt.Errorf("%s at %s: %w: %w; %s", what, w.config.Addr, ErrAway, err, hint))
 	}
 	if isAway(err) {
 		if request, ok := errors.AsType[*url.Error](err); ok {
@@ -212,6 +221,21 @@ func (w *Warehouse) wrap(err error, what string) error {
 		return fault.Transient(err)
 	}
 	return err
+}
+
+// handshakeHint says what to check when an encrypted connection does not come about, "" when that is not it. It says nothing
+// against the rows, so such errors stay worth another try: certificates are renewed while a service runs.
+func handshakeHint(err error) string {
+	if _, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
+		return "the server's certificate is not trusted: check warehouse.address (its name must be in the certificate) and warehouse.tls.ca"
+	}
+	if op, ok := errors.AsType[*net.OpError](err); ok && op.Op == "remote error" { // an alert of the server's
+		return "the server refuses the encrypted connection: check warehouse.tls.cert and key, and whether the server trusts who issued the certificate"
+	}
+	if _, ok := errors.AsType[tls.RecordHeaderError](err); ok || strings.Contains(err.Error(), "server gave HTTP response to HTTPS client") {
+		return "the server does not speak TLS there: check the port in warehouse.address (8443 on a stock server), or remove warehouse.tls"
+	}
+	return ""
 }
 
 // maxMessage bounds how much of the server's message an error shows: it quotes whole statements and expressions.

@@ -70,9 +70,16 @@ func (e *IncompatibleError) Error() string {
 func (w *Warehouse) Migrate(ctx context.Context, set *schemas.Set) ([]Change, error) {
 	w.migrating.Lock()
 	defer w.migrating.Unlock()
-	if err := w.wrap(w.server.Exec(ctx, "CREATE DATABASE IF NOT EXISTS "+quoteName(w.config.Database)+
-		" COMMENT '源头数据仓 / Headwater: departmental data, standardised and accounted for'"), "create database"); err != nil {
+	// A server asks for the right to create even when there is nothing to create, and whoever only loads need not have it.
+	var there uint64
+	if err := w.wrap(w.server.QueryRow(ctx, "SELECT count() FROM system.databases WHERE name = {database:String}", clickhouse.Named("database", w.config.Database)).Scan(&there), "look for the database"); err != nil {
 		return nil, err
+	}
+	if there == 0 {
+		if err := w.wrap(w.server.Exec(ctx, "CREATE DATABASE IF NOT EXISTS "+quoteName(w.config.Database)+
+			" COMMENT '源头数据仓 / Headwater: departmental data, standardised and accounted for'"), "create database"); err != nil {
+			return nil, err
+		}
 	}
 	if err := w.dropOldScratch(ctx); err != nil {
 		return nil, err
@@ -120,11 +127,11 @@ type applied struct {
 }
 
 func (w *Warehouse) migrateOnce(ctx context.Context, set *schemas.Set) ([]Change, error) {
-	steps, err := w.migrations(ctx)
+	tables, err := w.existing(ctx)
 	if err != nil {
 		return nil, err
 	}
-	tables, err := w.existing(ctx)
+	steps, err := w.migrations(ctx, tables["migration"] != nil)
 	if err != nil {
 		return nil, err
 	}
@@ -187,28 +194,33 @@ type planned struct {
 }
 
 // migrations runs the versioned migrations that have not run yet, in order, and returns all steps recorded so far. A
-// migration must be harmless when repeated: a process can die between running and recording it.
-func (w *Warehouse) migrations(ctx context.Context) (map[string]applied, error) {
+// migration must be harmless when repeated: a process can die between running and recording it. The first makes the table that
+// tells which have run; recorded says that this table is there.
+func (w *Warehouse) migrations(ctx context.Context, recorded bool) (map[string]applied, error) {
 	names, err := fs.Glob(migrationFiles, "migrations/*.sql")
 	if err != nil {
 		return nil, err
 	}
 	slices.Sort(names)
 	steps := map[string]applied{}
+	if recorded {
+		if steps, err = w.steps(ctx); err != nil {
+			return nil, err
+		}
+	}
 	for i, file := range names {
 		text, err := migrationFiles.ReadFile(file)
 		if err != nil {
 			return nil, err
 		}
 		step := applied{Step: "migration " + strings.TrimSuffix(strings.TrimPrefix(file, "migrations/"), ".sql"), Hash: hashOf(text), Body: string(text)}
-		if i > 0 && steps[step.Step].Hash != "" {
+		if steps[step.Step].Hash != "" {
 			continue
 		}
-		// The first makes the table that tells which have run, so it runs every time.
 		if err := w.exec(ctx, "migrate warehouse: "+step.Step, string(text)); err != nil {
 			return nil, err
 		}
-		if i == 0 {
+		if i == 0 && !recorded {
 			if steps, err = w.steps(ctx); err != nil {
 				return nil, err
 			}

@@ -142,7 +142,7 @@ func TestALostViewOrTableIsMadeAgain(t *testing.T) {
 }
 
 // parcel is a schema of a project's own, changed by change.
-func parcel(t *testing.T, change func(*schemas.Schema)) *schemas.Set {
+func parcel(t testing.TB, change func(*schemas.Schema)) *schemas.Set {
 	t.Helper()
 	title := schemas.Title{Zh: "字段", En: "Field"}
 	s := &schemas.Schema{

@@ -176,7 +176,8 @@ func (v *previewer) run(ctx context.Context, only string) (err error) {
 		return err
 	}
 	v.program, err = transform.Compile(v.project.ShapeFor(v.source.Name), transform.Options{
-		Keys: func(string) (secret.Value, error) { return secret.New(string(random[:])), nil },
+		Keys:    func(string) (secret.Value, error) { return secret.New(string(random[:])), nil },
+		Hashing: v.project.Hashing(),
 	})
 	if err != nil {
 		return err

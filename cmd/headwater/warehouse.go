@@ -10,6 +10,7 @@ import (
 	"github.com/headwater-data/headwater/internal/embedded/clickhouse"
 	"github.com/headwater-data/headwater/internal/screen"
 	"github.com/headwater-data/headwater/pipeline"
+	"github.com/headwater-data/headwater/warehouse"
 )
 
 // withWarehouse opens the project's warehouse, calls fn and closes it.
@@ -71,6 +72,49 @@ interrupted. The user reader can only read: give that one to BI tools.`,
 				return nil
 			})
 		},
-	})
+	}, warehouseGrantsCommand(a))
+	return c
+}
+
+func warehouseGrantsCommand(a *app) *cobra.Command {
+	var certificate bool
+	c := &cobra.Command{
+		Use:   "grants",
+		Short: "Prints the SQL that gives Headwater's users on a ClickHouse server the rights they need",
+		Long: `Prints statements for an administrator of the server to read and run; nothing is executed. There are three users: the loader makes
+and changes the tables and loads; the operator loads once they are there, and cannot make or change any; the reader is for BI
+and does not see rows in quarantine. They can log in only after the administrator has given them a password, or with
+--certificate by a client certificate with the user's name as its common name. Print them again after schemas were added.`,
+		Example: `  headwater warehouse grants > grants.sql
+  headwater warehouse grants --certificate`,
+		Args: cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error {
+			p, _, err := a.loadSound()
+			if err != nil {
+				return err
+			}
+			settings, err := p.Warehouse()
+			if err != nil {
+				return err
+			}
+			roles := warehouse.Roles(settings.Database, p.Set())
+			if a.json {
+				type role struct {
+					Role       string   `json:"role"`
+					User       string   `json:"user"`
+					For        string   `json:"for"`
+					Statements []string `json:"statements"`
+				}
+				var out []role
+				for _, r := range roles {
+					out = append(out, role{r.Name, r.User, r.For, r.Statements(certificate)})
+				}
+				return a.encode(out)
+			}
+			_, err = fmt.Fprint(a.out, warehouse.Script(roles, certificate))
+			return err
+		},
+	}
+	c.Flags().BoolVar(&certificate, "certificate", false, "users log in with client certificates instead of passwords")
 	return c
 }

@@ -417,7 +417,7 @@ func (s *Source) Count(ctx context.Context, shard connectors.Stream) (n int64, e
 	if err != nil {
 		return 0, err
 	}
-	f, err := c.parquetFile(r)
+	f, _, err := c.parquetFile(r)
 	if err != nil {
 		return 0, err
 	}

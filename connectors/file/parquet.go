@@ -34,26 +34,53 @@ type parquetReader struct {
 	row     int64 // rows given or held so far
 	total   int64
 	want    int64 // rows to decode next
+	most    int64 // want's bound, lowered when that many rows were too large
+	env     connectors.Environment
 
 	held   arrow.Record // decoded rows that are too many for one batch; nil when there are none
 	heldAt int64
 }
 
-func openParquet(ctx context.Context, c *content, env connectors.Environment, after position) (_ decoder, err error) {
+func openParquet(ctx context.Context, c *content, env connectors.Environment, after position) (decoder, error) {
+	p, err := openParquetBy(ctx, c, env, after, connectors.MaxBatchRows)
+	if err != nil {
+		return nil, err
+	}
+	return p, nil
+}
+
+// openParquetBy opens a file whose rows are decoded at most that many at a time, or fewer when those are too large.
+func openParquetBy(ctx context.Context, c *content, env connectors.Environment, after position, most int64) (*parquetReader, error) {
+	for {
+		p, err := openParquetOnce(ctx, c, env, after, most)
+		if most == 1 || !errors.Is(err, errRowsTooLarge) {
+			return p, err
+		}
+		most = max(1, most/16)
+	}
+}
+
+func openParquetOnce(ctx context.Context, c *content, env connectors.Environment, after position, most int64) (_ *parquetReader, err error) {
 	defer c.recoverDamage(&err)
 	r, err := c.readerAt(ctx)
 	if err != nil {
 		return nil, err
 	}
-	f, err := c.parquetFile(r)
+	f, pages, err := c.parquetFile(r)
 	if err != nil {
 		return nil, err
 	}
-	p := &parquetReader{c: c, mem: env.Allocator, total: f.NumRows(), row: after.Row, want: firstRows}
+	p := &parquetReader{c: c, mem: env.Allocator, total: f.NumRows(), row: after.Row, want: min(firstRows, most), most: most, env: env}
 	if p.row > p.total {
 		return nil, connectors.Permanent(fmt.Errorf("%s: the cursor stands at row %d of %d", c.place, p.row, p.total))
 	}
-	reader, err := pqarrow.NewFileReader(f, pqarrow.ArrowReadProperties{BatchSize: connectors.MaxBatchRows}, env.Allocator)
+	values := &boundedMemory{Allocator: env.Allocator, most: maxDecodedBytes, left: maxDecodedBytes, refusal: errRowsTooLarge}
+	if f.MetaData().Schema.NumColumns() != f.MetaData().Schema.Root().NumFields() {
+		// The library reads the fields of groups in goroutines of its own, where a refusal would end the process.
+		values.most, values.left, pages.most = math.MaxInt, -1, math.MaxInt
+	}
+	p.mem = values
+	reader, err := pqarrow.NewFileReader(f, pqarrow.ArrowReadProperties{BatchSize: connectors.MaxBatchRows}, p.mem)
 	if err != nil {
 		return nil, c.damaged(err)
 	}
@@ -80,7 +107,7 @@ func openParquet(ctx context.Context, c *content, env connectors.Environment, af
 		// Nothing is left to read, but the columns still have names.
 		found, err = reader.Schema()
 	} else {
-		p.columns, found, err = reader.GetFieldReaders(ctx, leaves, groups)
+		p.columns, found, err = columnsOf(ctx, reader, leaves, groups)
 	}
 	if err != nil {
 		return nil, errors.Join(c.damaged(err), p.Close())
@@ -94,32 +121,55 @@ func openParquet(ctx context.Context, c *content, env connectors.Environment, af
 		}
 		record.Release()
 		before += n
-		p.want = min(p.want*2, 8192)
+		p.want = min(p.want*2, 8192, most)
 	}
 	return p, nil
 }
 
-// parquetFile reads the footer.
-func (c *content) parquetFile(r *io.SectionReader) (*pqfile.Reader, error) {
+// columnsOf opens the columns one after the other. The library's own function for all of them does it in a goroutine each, where
+// nobody could recover from its panics.
+func columnsOf(ctx context.Context, reader *pqarrow.FileReader, leaves, groups []int) (columns []*pqarrow.ColumnReader, found *arrow.Schema, err error) {
+	indices, err := reader.Manifest.GetFieldIndices(leaves)
+	if err != nil {
+		return nil, nil, err
+	}
+	included := make(map[int]bool, len(leaves))
+	for _, leaf := range leaves {
+		included[leaf] = true
+	}
+	var fields []arrow.Field
+	for _, i := range indices {
+		column, err := reader.GetFieldReader(ctx, i, included, groups)
+		if err != nil {
+			return columns, nil, err
+		}
+		columns, fields = append(columns, column), append(fields, *column.Field())
+	}
+	return columns, arrow.NewSchema(fields, reader.Manifest.SchemaMeta), nil
+}
+
+// parquetFile reads the footer. Pages will be read into the memory that it returns.
+func (c *content) parquetFile(r *io.SectionReader) (_ *pqfile.Reader, pages *boundedMemory, err error) {
 	switch {
 	case startsWith(r, []byte("PARE")):
-		return nil, connectors.Permanent(fmt.Errorf("%s: is an encrypted Parquet file: deliver it without encryption", c.place))
+		return nil, nil, connectors.Permanent(fmt.Errorf("%s: is an encrypted Parquet file: deliver it without encryption", c.place))
 	case !startsWith(r, []byte("PAR1")):
-		return nil, connectors.Permanent(fmt.Errorf("%s: is not a Parquet file (it does not begin with PAR1)", c.place))
+		return nil, nil, connectors.Permanent(fmt.Errorf("%s: is not a Parquet file (it does not begin with PAR1)", c.place))
 	}
 	tail := make([]byte, 4)
 	if _, err := r.ReadAt(tail, r.Size()-4); err != nil && err != io.EOF || !bytes.Equal(tail, []byte("PAR1")) || r.Size() < 12 {
-		return nil, connectors.Permanent(fmt.Errorf("%s: the Parquet file is cut short: its footer is missing after %d bytes", c.place, r.Size()))
+		return nil, nil, connectors.Permanent(fmt.Errorf("%s: the Parquet file is cut short: its footer is missing after %d bytes", c.place, r.Size()))
 	}
 	// Pages live in the reader's own pool until they are collected, so they are not taken from the checked allocator.
-	props := parquet.NewReaderProperties(memory.DefaultAllocator)
+	pages = &boundedMemory{Allocator: memory.DefaultAllocator, most: maxPageBytes, left: -1, refusal: errPageTooLarge}
+	props := parquet.NewReaderProperties(pages)
 	props.BufferedStreamEnabled = true
 	props.BufferSize = parquetBuffer
 	f, err := pqfile.NewParquetReader(r, pqfile.WithReadProps(props))
 	if err != nil {
-		return nil, c.damaged(err)
+		return nil, nil, c.damaged(err)
 	}
-	return f, nil
+	return f, pages, nil
 }
 
 // damaged wraps an error of the Parquet library.
@@ -127,12 +177,19 @@ func (c *content) damaged(err error) error {
 	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
 		return err
 	}
+	if errors.Is(err, errPageTooLarge) || errors.Is(err, errRowsTooLarge) {
+		return connectors.Permanent(fmt.Errorf("%s: the Parquet file has %w", c.place, err))
+	}
 	return connectors.Permanent(fmt.Errorf("%s: the Parquet file is damaged or cut short: %w", c.place, err))
 }
 
 // recoverDamage turns a panic of the Parquet library, which it has for damaged pages, into an error.
 func (c *content) recoverDamage(err *error) {
-	if p := recover(); p != nil {
+	switch p := recover().(type) {
+	case nil:
+	case error:
+		*err = c.damaged(p)
+	default:
 		*err = c.damaged(fmt.Errorf("%v", p))
 	}
 }
@@ -230,6 +287,17 @@ func (p *parquetReader) next(ctx context.Context) (piece, error) {
 	if p.held == nil {
 		n := min(p.want, p.total-p.row)
 		record, err := p.decode(p.row, n)
+		for n > 1 && errors.Is(err, errRowsTooLarge) {
+			// The columns stand somewhere within these rows: begin again before them, in smaller steps.
+			again, failed := openParquetBy(ctx, p.c, p.env, position{Row: p.row}, max(1, n/16))
+			if failed != nil {
+				return piece{}, failed
+			}
+			_ = p.Close() // never fails
+			*p = *again
+			n = min(p.want, p.total-p.row)
+			record, err = p.decode(p.row, n)
+		}
 		if err != nil {
 			return piece{}, err
 		}
@@ -237,7 +305,7 @@ func (p *parquetReader) next(ctx context.Context) (piece, error) {
 		if n > 0 {
 			// Aim a little below a batch, growing slowly: the next rows may be larger.
 			perRow := max(1, float64(recordBytes(record))/float64(n))
-			p.want = max(1, min(int64(0.9*connectors.MaxBatchBytes/perRow), n*8, connectors.MaxBatchRows))
+			p.want = max(1, min(int64(0.9*connectors.MaxBatchBytes/perRow), n*8, p.most))
 		}
 	}
 	slice := p.held

@@ -17,9 +17,16 @@ type Config struct {
 	Warehouse WarehouseConfig         `yaml:"warehouse,omitempty" desc:"The ClickHouse server. Without an address, an embedded engine for first use and tests."`
 	State     string                  `yaml:"state,omitempty" desc:"Folder for the embedded servers, generated keys and logs, relative to the project. Defaults to .headwater."`
 	Keys      map[string]secret.Value `yaml:"keys,omitempty" desc:"Keys for hashing personal values, by name. Never remove a key whose hashes are in the warehouse. Without any, one is made and kept in the state folder."`
+	Hashing   HashingConfig           `yaml:"hashing,omitempty" desc:"Which of the keys hashes personal values, and how."`
 	Reference ReferenceConfig         `yaml:"reference,omitempty" desc:"Reference data that is kept elsewhere than in the folder reference."`
 	Log       LogConfig               `yaml:"log,omitempty" desc:"What is logged, and how."`
 	Limits    LimitsConfig            `yaml:"limits,omitempty" desc:"How much is done at once."`
+}
+
+// HashingConfig says which key hashes personal values, and how.
+type HashingConfig struct {
+	Key string   `yaml:"key,omitempty" desc:"Name of the key that hashes where a mapping names none: the newest one. Defaults to k1."`
+	SM3 []string `yaml:"sm3,omitempty" desc:"Names of the keys under which values are hashed by HMAC-SM3; under all others by HMAC-SHA-256. A key keeps its algorithm: give a new one a new name."`
 }
 
 // ReferenceConfig names reference data outside the folder reference.
@@ -134,6 +141,7 @@ func (c Config) withDefaults() Config {
 		week := 7 * 24 * time.Hour
 		c.Broker.Retention = &week
 	}
+	fill(&c.Hashing.Key, transform.DefaultKey)
 	fill(&c.Log.Level, "info")
 	fill(&c.Limits.Readers, 2)
 	fill(&c.Limits.InFlightMiB, 40)

@@ -212,6 +212,14 @@ func (l *loader) servers(doc *yamlfile.Document, written, c Config) {
 			l.add(doc.At("keys", name), "not a key's name", "use lower-case letters, digits, dashes and underscores, at most 32")
 		}
 	}
+	if at, ok := given("hashing", "key"); ok && !c.hasKey(c.Hashing.Key) {
+		l.add(at, fmt.Sprintf("no key %q under keys:", c.Hashing.Key), "add it there, or name one that is there")
+	}
+	for i, name := range c.Hashing.SM3 {
+		if !c.hasKey(name) {
+			l.add(doc.At("hashing", "sm3", i), fmt.Sprintf("no key %q under keys:", name), "add it there, or name one that is there")
+		}
+	}
 	for _, t := range []struct {
 		section string
 		tls     *TLSConfig
@@ -553,9 +561,9 @@ func (l *loader) keys(f *sourceFile, stream int, spec transform.Spec) {
 			continue
 		}
 		if !named {
-			key = transform.DefaultKey
+			key = l.p.config.Hashing.Key
 		}
-		if _, ok := l.p.config.Keys[key]; ok || len(l.p.config.Keys) == 0 && key == transform.DefaultKey {
+		if l.p.config.hasKey(key) {
 			continue
 		}
 		l.add(f.doc.At("streams", stream, "map", "fields", name, "mask"), fmt.Sprintf("no key %q to hash %s with", key, name), fmt.Sprintf("add it under keys: in %s, or write mask: hash:NAME with one that is there", File))

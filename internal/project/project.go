@@ -239,22 +239,43 @@ func (p *Project) fetch(r yamlfile.Reference) (string, error) {
 
 // Keys returns a keyed hash's key by its name. When headwater.yaml names no keys, transform.DefaultKey is one that is made at
 // first use and kept in the state folder.
-func (p *Project) Keys(name string) (secret.Value, error) {
-	if name == transform.DefaultKey && len(p.config.Keys) == 0 {
-		return ownKey(filepath.Join(p.State, "keys"), name)
-	}
-	if _, ok := p.config.Keys[name]; !ok {
+//
+// The first use of a key leaves its fingerprint in the state folder. A key that is no longer what it was is refused: its hashes
+// would stand under the same name as the old ones and match none of them.
+func (p *Project) Keys(name string) (key secret.Value, err error) {
+	if !p.config.hasKey(name) {
 		return secret.Value{}, fault.Usage(fmt.Errorf("no key %q under keys: in %s", name, File))
 	}
-	resolved, err := p.resolved()
-	if err != nil {
+	dir := filepath.Join(p.State, "keys")
+	if len(p.config.Keys) == 0 {
+		if key, err = ownKey(dir, name); err != nil {
+			return secret.Value{}, err
+		}
+	} else {
+		resolved, err := p.resolved()
+		if err != nil {
+			return secret.Value{}, err
+		}
+		key = resolved.Keys[name]
+		if len(key.Reveal()) < minKeyBytes {
+			return secret.Value{}, fault.Usage(fmt.Errorf("the key %q is shorter than %d characters: a short key can be guessed", name, minKeyBytes))
+		}
+	}
+	if err := sameKey(dir, name, p.Hashing().Fingerprint(name, key)); err != nil {
 		return secret.Value{}, err
 	}
-	key := resolved.Keys[name]
-	if len(key.Reveal()) < minKeyBytes {
-		return secret.Value{}, fault.Usage(fmt.Errorf("the key %q is shorter than %d characters: a short key can be guessed", name, minKeyBytes))
-	}
 	return key, nil
+}
+
+// Hashing says which key hashes personal values where a mapping names none, and how.
+func (p *Project) Hashing() transform.Hashing {
+	return transform.Hashing{Newest: p.config.Hashing.Key, SM3: p.config.Hashing.SM3}
+}
+
+// hasKey reports whether there is a key of that name. Without any in the file, there is one that the project makes itself.
+func (c Config) hasKey(name string) bool {
+	_, ok := c.Keys[name]
+	return ok || len(c.Keys) == 0 && name == transform.DefaultKey
 }
 
 // resolved is headwater.yaml with its secrets fetched.

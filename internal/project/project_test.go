@@ -244,7 +244,7 @@ func TestKeys(t *testing.T) {
 		t.Fatalf("made key: %v", err)
 	}
 	again, err := write("project: x\n").Keys("k1")
-	if err != nil || again != first {
+	if err != nil || again.Reveal() != first.Reveal() {
 		t.Errorf("the second time the key is another one (%v)", err)
 	}
 	if info, err := os.Stat(filepath.Join(dir, ".headwater/keys/k1")); err != nil || info.Mode().Perm() != 0o600 {
@@ -252,10 +252,27 @@ func TestKeys(t *testing.T) {
 	}
 	t.Setenv("HEADWATER_TEST_KEY", "0123456789abcdef")
 	t.Setenv("HEADWATER_TEST_SHORT", "0123")
-	p := write("project: x\nkeys: {k1: \"${env:HEADWATER_TEST_KEY}\"}\n")
+	const named = "project: x\nkeys: {k1: \"${env:HEADWATER_TEST_KEY}\"}\n"
+	fingerprint := filepath.Join(dir, ".headwater/keys/k1.fingerprint")
+	changed := func(p *Project, why string) {
+		t.Helper()
+		_, err := p.Keys("k1")
+		if err == nil || fault.KindOf(err) != fault.KindUsage || !strings.Contains(err.Error(), "not what it was") || !strings.Contains(err.Error(), fingerprint) {
+			t.Errorf("%s: %v", why, err)
+		}
+		if err != nil && (strings.Contains(err.Error(), first.Reveal()) || strings.Contains(err.Error(), "0123456789abcdef")) {
+			t.Errorf("the error shows a key: %v", err)
+		}
+	}
+	changed(write(named), "another key under the name of the one that was made")
+	if err := os.Remove(fingerprint); err != nil {
+		t.Fatal(err)
+	}
+	p := write(named)
 	if k, err := p.Keys("k1"); err != nil || k.Reveal() != "0123456789abcdef" {
 		t.Errorf("named key: %v", err)
 	}
+	changed(write(named+"hashing: {sm3: [k1]}\n"), "another algorithm")
 	if _, err := p.Keys("k2"); err == nil || fault.KindOf(err) != fault.KindUsage {
 		t.Errorf("unknown key: %v", err)
 	}

@@ -133,13 +133,40 @@ func ownKey(dir, name string) (secret.Value, error) {
 	return secret.Value{}, fault.Environment(fmt.Errorf("key file %s vanishes", file))
 }
 
-// makeKey writes a random key completely before it gets its name, so that nobody reads half of it, and never over another.
-func makeKey(dir, name string) error {
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return err
+// sameKey compares a key's fingerprint with the one in the folder, and keeps it there at first use.
+func sameKey(dir, name, fingerprint string) error {
+	file := filepath.Join(dir, name+".fingerprint")
+	for range 2 {
+		data, err := readBounded(file, maxSecretBytes)
+		if err == nil {
+			if strings.TrimSpace(string(data)) != fingerprint {
+				return fault.Usage(fmt.Errorf("the key %q, or its algorithm, is not what it was: hashes under it would match none of the earlier ones; "+
+					"give a new key a new name and make it hashing.key (if no hash was ever made under the old one, delete %s)", name, file))
+			}
+			return nil
+		}
+		if !errors.Is(err, fs.ErrNotExist) {
+			return fault.Environment(fmt.Errorf("read the key's fingerprint %s: %w", file, reason(err)))
+		}
+		if err := makeFile(dir, name+".fingerprint", fingerprint+"\n"); err != nil && !errors.Is(err, fs.ErrExist) {
+			return fault.Environment(fmt.Errorf("keep the key's fingerprint %s: %w", file, reason(err)))
+		}
 	}
+	return fault.Environment(fmt.Errorf("the key's fingerprint %s vanishes", file))
+}
+
+// makeKey makes a file with a random key.
+func makeKey(dir, name string) error {
 	random := make([]byte, 32)
 	if _, err := rand.Read(random); err != nil {
+		return err
+	}
+	return makeFile(dir, name, hex.EncodeToString(random)+"\n")
+}
+
+// makeFile writes a file completely before it gets its name, so that nobody reads half of it, and never over another.
+func makeFile(dir, name, text string) error {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err
 	}
 	f, err := os.CreateTemp(dir, "."+name+"-*") // mode 0600
@@ -147,7 +174,7 @@ func makeKey(dir, name string) error {
 		return err
 	}
 	defer func() { _ = os.Remove(f.Name()) }() // it has its name by then, or is of no use
-	_, err = f.WriteString(hex.EncodeToString(random) + "\n")
+	_, err = f.WriteString(text)
 	if err == nil {
 		err = f.Sync()
 	}

@@ -154,6 +154,9 @@ func readStream(mem memory.Allocator, b []byte) (rec arrow.Record, err error) {
 			rec, err = nil, fmt.Errorf("%v", p)
 		}
 	}()
+	if err := verify(b); err != nil {
+		return nil, err
+	}
 	r, err := ipc.NewReader(bytes.NewReader(b), ipc.WithAllocator(&bounded{Allocator: mem, left: MaxDecodedBytes}))
 	if err != nil {
 		return nil, err
@@ -171,45 +174,6 @@ func readStream(mem memory.Allocator, b []byte) (rec arrow.Record, err error) {
 	}
 	rec.Retain()
 	return rec, nil
-}
-
-// validate checks what later code relies on when it reads values without looking: offsets of variable-length columns grow
-// and stay inside their data. A corrupt value must be refused here, not panic in a mapping.
-func validate(rec arrow.Record) error {
-	for i, c := range rec.Columns() {
-		if int64(c.Len()) != rec.NumRows() {
-			return fmt.Errorf("column %q has %d values, the record %d rows", rec.ColumnName(i), c.Len(), rec.NumRows())
-		}
-		var offsets []int32
-		var data int
-		switch a := c.(type) {
-		case *array.String:
-			offsets, data = a.ValueOffsets(), dataLen(a.Data(), 2)
-		case *array.Binary:
-			offsets, data = a.ValueOffsets(), dataLen(a.Data(), 2)
-		default:
-			continue
-		}
-		if a := c.Len(); a > 0 && len(offsets) < a+1 {
-			return fmt.Errorf("column %q: offsets are cut short", rec.ColumnName(i))
-		}
-		for j := 1; j < len(offsets); j++ {
-			if offsets[j] < offsets[j-1] {
-				return fmt.Errorf("column %q: offsets go back", rec.ColumnName(i))
-			}
-		}
-		if n := len(offsets); n > 0 && (offsets[0] < 0 || int(offsets[n-1]) > data) {
-			return fmt.Errorf("column %q: offsets point outside", rec.ColumnName(i))
-		}
-	}
-	return nil
-}
-
-func dataLen(d arrow.ArrayData, i int) int {
-	if b := d.Buffers(); len(b) > i && b[i] != nil {
-		return b[i].Len()
-	}
-	return 0
 }
 
 // bounded is an allocator that panics past a bound; readStream turns the panic into an error.

@@ -1,6 +1,7 @@
 package transform
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -53,6 +54,8 @@ type Options struct {
 	// Program can apply mappings to batches that Ingress has masked, but Ingress of a stream with hashed fields fails: a
 	// loader needs no keys.
 	Keys func(name string) (secret.Value, error)
+	// Hashing says which key hashes where a mapping names none, and how.
+	Hashing Hashing
 }
 
 // Program is a compiled Shape. It is immutable and safe for use from several goroutines.
@@ -100,7 +103,14 @@ func Compile(shape *Shape, opts Options) (*Program, error) {
 		}
 		m.mem = opts.Allocator
 		for _, masked := range m.masked {
-			if masked.key == "" || opts.Keys == nil {
+			if masked.kind != "hash" {
+				continue
+			}
+			if masked.key == "" {
+				masked.key = cmp.Or(opts.Hashing.Newest, DefaultKey)
+			}
+			masked.algorithm = opts.Hashing.algorithm(masked.key)
+			if opts.Keys == nil {
 				continue
 			}
 			if _, ok := keys[masked.key]; !ok {

@@ -230,6 +230,44 @@ func TestKeysAreNeededOnlyToHash(t *testing.T) {
 	}
 }
 
+func TestTheNewestKeyHashesAndOldHashesStayKnown(t *testing.T) {
+	t.Parallel()
+	mem := checked(t)
+	shape := shapeOf(t, hotline)
+	rec := table(t, mem, hotlineHeader, "1|西湖区|2021-03-05 08:00|13800000001|张三|330199199001010011|噪音|夜里|备|汉|2")
+	phone := func(hashing Hashing) string {
+		p, err := Compile(shape, Options{Allocator: mem, Keys: testKeys, Hashing: hashing})
+		if err != nil {
+			t.Fatal(err)
+		}
+		m, _ := p.Stream("s", "t")
+		kept, _ := ingress(t, m, rec)
+		return lines(kept, "电话")[0]
+	}
+	if got, want := phone(Hashing{}), hashOf("k1", "13800000001"); got != want {
+		t.Errorf("without a newest key: got %s, want %s", got, want)
+	}
+	if got, want := phone(Hashing{Newest: "k2"}), hashOf("k2", "13800000001"); got != want {
+		t.Errorf("with a newer key: got %s, want %s", got, want)
+	}
+	key, err := testKeys("k2")
+	if err != nil {
+		t.Fatal(err)
+	}
+	mac := hmac.New(newSM3, []byte(key.Reveal()))
+	mac.Write([]byte("13800000001"))
+	if got, want := phone(Hashing{Newest: "k2", SM3: []string{"k2"}}), "k2:"+hex.EncodeToString(mac.Sum(nil)); got != want {
+		t.Errorf("by SM3: got %s, want %s", got, want)
+	}
+	if got, want := phone(Hashing{SM3: []string{"k2"}}), hashOf("k1", "13800000001"); got != want {
+		t.Errorf("SM3 is another key's: got %s, want %s", got, want)
+	}
+	same, other := Hashing{}.Fingerprint("k2", key), Hashing{SM3: []string{"k2"}}.Fingerprint("k2", key)
+	if same == other || same == (Hashing{}).Fingerprint("k1", key) || strings.Contains(same+other, key.Reveal()) {
+		t.Errorf("fingerprints %s and %s do not tell algorithm or name", same, other)
+	}
+}
+
 func TestMasks(t *testing.T) {
 	t.Parallel()
 	cases := []struct{ kind, value, want string }{
@@ -243,7 +281,7 @@ func TestMasks(t *testing.T) {
 		{"id", "12345", "*****"},
 	}
 	for _, c := range cases {
-		if got := string(newMasker(c.kind, "", secret.Value{}).append(nil, []byte(c.value))); got != c.want {
+		if got := string(newMasker(c.kind, "", secret.Value{}, nil).append(nil, []byte(c.value))); got != c.want {
 			t.Errorf("%s of %s: got %s, want %s", c.kind, c.value, got, c.want)
 		}
 	}

@@ -3,6 +3,7 @@ package transform
 import (
 	"context"
 	"fmt"
+	"hash"
 	"slices"
 	"strconv"
 	"strings"
@@ -73,6 +74,8 @@ type maskedColumn struct {
 	kind   string
 	key    string // name of the key, of hashes
 	secret secret.Value
+	// algorithm is the hash function under that key.
+	algorithm func() hash.Hash
 }
 
 // need notes a column that the mapping reads.
@@ -327,7 +330,7 @@ func (b *batch) mask(c *maskedColumn) (arrow.Array, error) {
 	defer v.arr.Release()
 	c.plan.judge(b, v.arr)
 	values := v.arr.(*array.String)
-	hide := newMasker(c.kind, c.key, c.secret)
+	hide := newMasker(c.kind, c.key, c.secret, c.algorithm)
 	upper := slices.ContainsFunc(c.plan.rules, func(r fieldRule) bool { return r.check != "" })
 	out := array.NewStringBuilder(b.mem)
 	defer out.Release()

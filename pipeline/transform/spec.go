@@ -47,7 +47,7 @@ type FieldSpec struct {
 	Codes  map[string]string `yaml:"codes,omitempty" json:"codes,omitempty" desc:"Translation of the source's values into the code list's. A value that is in neither breaks the rule code.unknown."`
 	Region *RegionSpec       `yaml:"region,omitempty" json:"region,omitempty" desc:"Region normalisation: names, short names, old or long codes to the 6-digit code that holds on the row's date."`
 	Lookup *LookupSpec       `yaml:"lookup,omitempty" json:"lookup,omitempty" desc:"The value found under this one in a small CSV table of the project."`
-	Mask   string            `yaml:"mask,omitempty" json:"mask,omitempty" desc:"hash or hash:KEY (HMAC-SHA256 under the key of that name, k1 by default, which stands before the hash), phone, name, id or drop. Defaults to hash for fields whose sensitivity is personal or sensitive-personal. Done before Kafka."`
+	Mask   string            `yaml:"mask,omitempty" json:"mask,omitempty" desc:"hash or hash:KEY (a hash under the key of that name, by default the newest one, whose name stands before the hash), phone, name, id or drop. Defaults to hash for fields whose sensitivity is personal or sensitive-personal. Done before Kafka."`
 
 	Default any `yaml:"default,omitempty" json:"default,omitempty" desc:"Value in place of null."`
 }

@@ -66,7 +66,7 @@ func (a *Alone) Close() {
 
 // allRights makes the settings of an engine that only its own process can ask.
 func allRights(folder string, memoryBytes int64) map[string]string {
-	users := engineUsers(memoryBytes)
+	users := engineUsers(memoryBytes, []string{ownRights})
 	from, to := strings.Index(users, "<grants>"), strings.Index(users, "</grants>")+len("</grants>")
 	return map[string]string{
 		"config.xml": engineConfig(filepath.Join(folder, "users.xml"), memoryBytes),

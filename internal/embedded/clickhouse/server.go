@@ -46,6 +46,9 @@ type Config struct {
 	// MaxMemoryBytes bounds the engine's memory as a whole; one statement may use four fifths of it. Defaults to 2 GiB; the
 	// least is 512 MiB.
 	MaxMemoryBytes int64
+	// Grants are the rights of whoever asks, each as GRANT says it without its first word and its TO: "SELECT ON db.*".
+	// Defaults to everything on tables and nothing outside of the folder.
+	Grants []string
 }
 
 const (
@@ -169,6 +172,14 @@ func (s *server) open() error {
 	if files == nil {
 		files = fewRights
 	}
+	if s.config.Grants != nil {
+		files = func(folder string, memoryBytes int64) map[string]string {
+			return map[string]string{
+				"config.xml": engineConfig(filepath.Join(folder, "users.xml"), memoryBytes),
+				"users.xml":  engineUsers(memoryBytes, s.config.Grants),
+			}
+		}
+	}
 	for name, text := range files(settings, s.config.MaxMemoryBytes) {
 		if err := os.WriteFile(filepath.Join(settings, name), []byte(text), 0o600); err != nil {
 			return err
@@ -258,9 +269,12 @@ func (s *server) serve(ctx context.Context) error {
 func fewRights(folder string, memoryBytes int64) map[string]string {
 	return map[string]string{
 		"config.xml": engineConfig(filepath.Join(folder, "users.xml"), memoryBytes),
-		"users.xml":  engineUsers(memoryBytes),
+		"users.xml":  engineUsers(memoryBytes, []string{ownRights}),
 	}
 }
+
+// ownRights are those of the engine's user without Config.Grants.
+const ownRights = "SHOW, CHECK, SELECT, INSERT, ALTER, CREATE DATABASE, CREATE TABLE, CREATE VIEW, CREATE TEMPORARY TABLE, CREATE FUNCTION, DROP, TRUNCATE, OPTIMIZE, UNDROP TABLE, KILL QUERY, dictGet, SYSTEM VIEWS, SYSTEM MERGES, SYSTEM FLUSH LOGS, SYSTEM DROP CACHE ON *.*"
 
 // engineConfig is the engine's server configuration: little memory, few threads, nothing that listens.
 func engineConfig(usersPath string, memoryBytes int64) string {
@@ -303,7 +317,7 @@ func engineConfig(usersPath string, memoryBytes int64) string {
 // because a dictionary's source may be a command or an address and no grant tells those apart.
 //
 // The constraints shut settings that name files or addresses, and keep the memory's bound.
-func engineUsers(memoryBytes int64) string {
+func engineUsers(memoryBytes int64, grants []string) string {
 	constant := ""
 	for _, name := range []string{
 		"format_schema", "format_template_row", "format_template_resultset", "format_avro_schema_registry_url",
@@ -311,6 +325,10 @@ func engineUsers(memoryBytes int64) string {
 		"merge_tree_disk", "merge_tree_storage_policy",
 	} {
 		constant += fmt.Sprintf("<%s><const/></%s>", name, name)
+	}
+	queries := ""
+	for _, grant := range grants {
+		queries += "<query>GRANT " + escapeXML(grant) + "</query>"
 	}
 	statement := memoryBytes / 5 * 4
 	return fmt.Sprintf(`<clickhouse>
@@ -332,12 +350,12 @@ func engineUsers(memoryBytes int64) string {
 		<profile>default</profile>
 		<quota>default</quota>
 		<grants>
-			<query>GRANT SHOW, CHECK, SELECT, INSERT, ALTER, CREATE DATABASE, CREATE TABLE, CREATE VIEW, CREATE TEMPORARY TABLE, CREATE FUNCTION, DROP, TRUNCATE, OPTIMIZE, UNDROP TABLE, KILL QUERY, dictGet, SYSTEM VIEWS, SYSTEM MERGES, SYSTEM FLUSH LOGS, SYSTEM DROP CACHE ON *.*</query>
+			%s
 		</grants>
 	</default></users>
 	<quotas><default></default></quotas>
 </clickhouse>
-`, statement, statement, constant)
+`, statement, statement, constant, queries)
 }
 
 func escapeXML(s string) string {

@@ -43,6 +43,7 @@ type order struct {
 	Dir, User, Password, ReaderPassword string
 	MaxMemoryBytes                      int64
 	Remove                              bool // remove Dir at the end
+	Grants                              []string
 }
 
 func init() {
@@ -86,7 +87,7 @@ func child() error {
 	fmt.Println(listener.Addr())
 	return clickhouse.Serve(ctx, clickhouse.Config{
 		Dir: o.Dir, Engine: engine, User: o.User, Password: secret.New(o.Password), ReaderPassword: secret.New(o.ReaderPassword),
-		Listener: listener, Logger: slog.New(slog.NewTextHandler(os.Stderr, nil)), MaxMemoryBytes: o.MaxMemoryBytes,
+		Listener: listener, Logger: slog.New(slog.NewTextHandler(os.Stderr, nil)), MaxMemoryBytes: o.MaxMemoryBytes, Grants: o.Grants,
 	})
 }
 
@@ -129,6 +130,22 @@ func (s Server) Database(t testing.TB) string {
 // Exec runs a statement as the user who may write and returns the answer's text; an error ends the test.
 func (s Server) Exec(t testing.TB, sql string) string {
 	t.Helper()
+	status, body := s.ask(t, sql)
+	if status != http.StatusOK {
+		t.Fatalf("%s: %d: %s", sql, status, body)
+	}
+	return body
+}
+
+// Try runs a statement as the user who may write and returns the answer's text, also when it is an error's.
+func (s Server) Try(t testing.TB, sql string) string {
+	t.Helper()
+	_, body := s.ask(t, sql)
+	return body
+}
+
+func (s Server) ask(t testing.TB, sql string) (status int, body string) {
+	t.Helper()
 	request, err := http.NewRequest(http.MethodPost, "http://"+s.Addr+"/", strings.NewReader(sql))
 	if err != nil {
 		t.Fatalf("%s: %v", sql, err)
@@ -140,11 +157,11 @@ func (s Server) Exec(t testing.TB, sql string) string {
 		t.Fatalf("%s: %v", sql, err)
 	}
 	defer response.Body.Close()
-	body, err := io.ReadAll(response.Body)
-	if err != nil || response.StatusCode != http.StatusOK {
-		t.Fatalf("%s: %s: %s (%v)", sql, response.Status, body, err)
+	text, err := io.ReadAll(response.Body)
+	if err != nil {
+		t.Fatalf("%s: %s: %v", sql, response.Status, err)
 	}
-	return string(body)
+	return response.StatusCode, string(text)
 }
 
 // Process is a warehouse of one test alone, which may kill it.
@@ -158,9 +175,14 @@ type Process struct {
 // StartIn starts a warehouse on a folder, which stays when it ends. It is stopped when the test ends, if it still runs.
 func StartIn(t testing.TB, dir string) *Process {
 	t.Helper()
-	p, err := start(order{Dir: dir})
+	return startFor(t, order{Dir: dir})
+}
+
+func startFor(t testing.TB, o order) *Process {
+	t.Helper()
+	p, err := start(o)
 	if err != nil {
-		t.Fatalf("start embedded warehouse in %s: %v", dir, err)
+		t.Fatalf("start embedded warehouse in %s: %v", o.Dir, err)
 	}
 	t.Cleanup(func() {
 		if p.command.ProcessState == nil {
@@ -170,6 +192,13 @@ func StartIn(t testing.TB, dir string) *Process {
 		_ = p.lifeline.Close() // closed already when Stop was called
 	})
 	return p
+}
+
+// StartWith starts a warehouse on a folder whose user has exactly those rights (see clickhouse.Config). It is stopped when the
+// test ends, if it still runs.
+func StartWith(t testing.TB, dir string, grants []string) *Process {
+	t.Helper()
+	return startFor(t, order{Dir: dir, Grants: grants})
 }
 
 // TryIn says why a warehouse does not start on a folder, nil if it does.
