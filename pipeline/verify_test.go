@@ -1,0 +1,404 @@
+package pipeline
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"math/rand/v2"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/apache/arrow/go/v17/arrow/memory"
+
+	"github.com/headwater-data/headwater/connectors"
+	"github.com/headwater-data/headwater/connectors/file"
+	"github.com/headwater-data/headwater/internal/project"
+	"github.com/headwater-data/headwater/pipeline/verify"
+	"github.com/headwater-data/headwater/warehouse"
+)
+
+// office is a project whose sources are files: figures in a table that keeps history, and cases in one that does not, with a
+// personal field.
+type office struct {
+	t       *testing.T
+	bench   *bench
+	session *Session
+	mem     *memory.CheckedAllocator
+}
+
+const figuresYAML = `source: %s
+owner: test
+connector: file
+streams:
+  - name: rows
+    read: {path: data/%[1]s/*.csv, settle: 0s%s}
+    filter:
+      - {name: total, when: 'col["subject"] == "total"'}
+    map:
+      schema: observation
+      fields:
+        indicator: {value: T}
+        region: {from: region, region: {within: "330000"}}
+        subject: subject
+        grain: {value: day}
+        feed: {value: source}
+        period: {from: day, parse: date}
+        value: {from: value, parse: number}
+`
+
+const casesYAML = `source: cases
+owner: test
+connector: file
+streams:
+  - name: rows
+    read: {path: data/cases/*.csv, settle: 0s}
+    map:
+      schema: hotline_case
+      fields:
+        case_id: id
+        region: {from: region, region: {within: "330000"}}
+        opened_at: {from: opened, parse: datetime}
+        channel: {value: phone}
+        status: {from: status}
+        phone: {from: phone, mask: hash}
+        content: {from: content, mask: name}
+`
+
+// openOffice makes the project; files are its data.
+func openOffice(t *testing.T, files map[string]string) *office {
+	t.Helper()
+	b := newBench(t, "", nil)
+	for _, name := range []string{"figures", "rival"} {
+		b.write(t, "sources/"+name+".yaml", fmt.Sprintf(figuresYAML, name, ""))
+	}
+	b.write(t, "sources/merged.yaml", fmt.Sprintf(figuresYAML, "merged", ", on_change: merge"))
+	b.write(t, "sources/cases.yaml", casesYAML)
+	for name, text := range files {
+		b.write(t, name, text)
+	}
+	o := &office{t: t, bench: b, mem: memory.NewCheckedAllocator(memory.DefaultAllocator)}
+	r := &connectors.Registry{}
+	r.Register(file.Definition())
+	p, problems := project.Load(b.dir, r)
+	if err := problems.Err(); err != nil {
+		t.Fatal(err)
+	}
+	s, err := Open(t.Context(), p, Options{Allocator: o.mem, Logger: slog.New(b.log)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	o.session = s
+	t.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+		o.mem.AssertSize(t, 0)
+	})
+	return o
+}
+
+func (o *office) run(sources ...string) {
+	o.t.Helper()
+	if _, err := o.session.Run(o.t.Context(), RunOptions{Sources: sources}); err != nil {
+		o.t.Fatal(err)
+	}
+}
+
+// sql changes the warehouse by hand, as the user who may write.
+func (o *office) sql(statements ...string) {
+	o.t.Helper()
+	for _, s := range statements {
+		at := o.session.warehouse.Endpoint
+		r, err := http.NewRequestWithContext(o.t.Context(), http.MethodPost, "http://"+at.Addr+"/?database=headwater&mutations_sync=2", strings.NewReader(s))
+		if err != nil {
+			o.t.Fatal(err)
+		}
+		r.SetBasicAuth(at.User, at.Password.Reveal())
+		r.Close = true // no connection stays behind for a leak detector to find
+		answer, err := http.DefaultClient.Do(r)
+		if err != nil {
+			o.t.Fatal(err)
+		}
+		text, err := io.ReadAll(answer.Body)
+		if err := errors.Join(err, answer.Body.Close()); err != nil || answer.StatusCode != http.StatusOK {
+			o.t.Fatalf("%s: %s: %s (%v)", s, answer.Status, text, err)
+		}
+	}
+}
+
+func (o *office) verify(opts VerifyOptions) *VerifyReport {
+	o.t.Helper()
+	r, err := o.session.Verify(o.t.Context(), opts)
+	if err != nil {
+		o.t.Fatal(err)
+	}
+	return r
+}
+
+// keys gives differences as "kind key", sorted.
+func keysOf(t *testing.T, r *VerifyReport, found []verify.Difference) []string {
+	t.Helper()
+	out := []string{}
+	for _, d := range found {
+		for _, table := range r.Tables {
+			if table.Schema.Name != d.Table {
+				continue
+			}
+			texts, err := table.Schema.KeyTexts(d.Key)
+			if err != nil {
+				t.Fatal(err)
+			}
+			out = append(out, string(d.Kind)+" "+strings.Join(texts, " "))
+		}
+	}
+	slices.Sort(out)
+	return out
+}
+
+func (o *office) found(opts VerifyOptions, want ...string) *VerifyReport {
+	o.t.Helper()
+	r := o.verify(opts)
+	if got := keysOf(o.t, r, r.Keys); !slices.Equal(got, want) {
+		o.t.Errorf("found %q, want %q", got, want)
+	}
+	if r.Equal() != (len(want) == 0 || opts.Repair) {
+		o.t.Errorf("with %d differences, equal is %v", len(want), r.Equal())
+	}
+	return r
+}
+
+// figures makes a file of n figures of one day.
+func figures(day string, from, to int) string {
+	var b strings.Builder
+	b.WriteString("region,subject,day,value\n")
+	for i := from; i < to; i++ {
+		fmt.Fprintf(&b, "上城区,s%05d,%s,%d\n", i, day, i)
+	}
+	return b.String()
+}
+
+func TestVerifyFindsWhatWasDamagedAndNothingElseAndMendsIt(t *testing.T) {
+	t.Parallel()
+	files := map[string]string{}
+	for d := 1; d <= 6; d++ {
+		day := fmt.Sprintf("2024-03-%02d", d)
+		files["data/figures/"+day+".csv"] = figures(day, 0, 4000)
+	}
+	files["data/figures/bad.csv"] = "region,subject,day,value\n上城区,bad1,2024-03-01,many\nnowhere,bad2,2024-03-01,1\n上城区,total,2024-03-01,9\n"
+	files["data/rival/a.csv"] = figures("2024-03-06", 3990, 4010)
+	var cases strings.Builder
+	cases.WriteString("id,region,opened,status,phone,content\n")
+	for i := range 3000 {
+		fmt.Fprintf(&cases, "c%04d,上城区,2024-03-%02d 08:30:00,open,1380000%04d,hole %d in the road\n", i, i%28+1, i, i)
+	}
+	files["data/cases/a.csv"] = cases.String()
+	o := openOffice(t, files)
+	o.run("figures")
+	o.run("rival", "cases")
+
+	clean := o.found(VerifyOptions{Source: "figures"})
+	table := clean.Tables[0]
+	if table.Source != 24_000 || table.Warehouse != 23_990 || table.Superseded != 10 || table.Quarantined != 2 || table.Filtered != 1 || table.Segments != 6 || table.Missing+table.Extra+table.Different != 0 {
+		t.Errorf("the figures compare as %+v", table)
+	}
+	o.found(VerifyOptions{Source: "rival"})
+	o.found(VerifyOptions{Source: "cases"})
+
+	const key = "T 330102  %s day %s source"
+	o.sql(
+		// A row and all that it ever was are gone.
+		"ALTER TABLE observation DELETE WHERE subject = 's00017' AND period = toDateTime64('2024-03-02 00:00:00', 3, 'Asia/Shanghai')",
+		// A row that no source has.
+		"INSERT INTO observation SELECT * REPLACE('made up' AS subject) FROM (SELECT * FROM observation WHERE subject = 's00018' AND period = toDateTime64('2024-03-03 00:00:00', 3, 'Asia/Shanghai'))",
+		// A value that a later version changes, and one that a row of the same version does.
+		"INSERT INTO observation SELECT * REPLACE(value + 1 AS value, _version + 5 AS _version) FROM observation WHERE subject = 's00019' AND period = toDateTime64('2024-03-04 00:00:00', 3, 'Asia/Shanghai')",
+		"INSERT INTO observation SELECT * REPLACE('x' AS note) FROM observation WHERE subject = 's00020' AND period = toDateTime64('2024-03-04 00:00:00', 3, 'Asia/Shanghai')",
+		// A tombstone.
+		"INSERT INTO observation SELECT * REPLACE(1 AS _deleted, _version + 1 AS _version) FROM observation WHERE subject = 's00021' AND period = toDateTime64('2024-03-05 00:00:00', 3, 'Asia/Shanghai')",
+
+		"ALTER TABLE hotline_case DELETE WHERE case_id = 'c0100'",
+		"INSERT INTO hotline_case SELECT * REPLACE('c9999' AS case_id) FROM (SELECT * FROM hotline_case WHERE case_id = 'c0101')",
+		"INSERT INTO hotline_case SELECT * REPLACE('closed' AS status, _version + 1 AS _version) FROM hotline_case WHERE case_id = 'c0102'",
+		"INSERT INTO hotline_case SELECT * REPLACE(opened_at + 86400 AS opened_at) FROM hotline_case WHERE case_id = 'c0103'",
+		"INSERT INTO hotline_case SELECT * REPLACE(1 AS _deleted, _version + 1 AS _version) FROM hotline_case WHERE case_id = 'c0104'",
+	)
+	figures := []string{
+		"different " + fmt.Sprintf(key, "s00019", "2024-03-04"), "different " + fmt.Sprintf(key, "s00020", "2024-03-04"),
+		"extra " + fmt.Sprintf(key, "made up", "2024-03-03"), "missing " + fmt.Sprintf(key, "s00017", "2024-03-02"), "missing " + fmt.Sprintf(key, "s00021", "2024-03-05"),
+	}
+	damaged := o.found(VerifyOptions{Source: "figures"}, figures...)
+	if days := damaged.Tables[0].Differing; len(days) != 5 { // the 6th is the one on which the other source has newer rows
+		t.Errorf("days that differ: %+v", days)
+	}
+	day := func(text string) time.Time {
+		at, err := time.Parse(time.DateOnly, text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return at
+	}
+	o.found(VerifyOptions{Source: "figures", From: day("2024-03-03"), To: day("2024-03-03")}, figures[2])
+	o.found(VerifyOptions{Source: "figures", From: day("2024-03-05")}, figures[4])
+	o.found(VerifyOptions{Source: "figures", To: day("2024-03-01")})
+	o.found(VerifyOptions{Source: "rival"})
+	wrong := []string{"different c0102", "different c0103", "extra c9999", "missing c0100", "missing c0104"}
+	o.found(VerifyOptions{Source: "cases"}, wrong...)
+
+	mended := o.found(VerifyOptions{Source: "figures", Repair: true}, figures...)
+	if mended.Mended != 5 || len(mended.Still) != 0 || mended.Repair.Sources[0].Written != 5 || mended.Repair.Sources[0].Account.Loaded != 5 || mended.Repair.Sources[0].Account.Deleted != 1 {
+		t.Errorf("mended %d, still %v, %+v", mended.Mended, mended.Still, mended.Repair.Sources)
+	}
+	o.found(VerifyOptions{Source: "cases", Repair: true}, wrong...)
+	if n := o.one("SELECT count() FROM observation WHERE _run = '" + mended.Repair.Run + "'"); n != "5" {
+		t.Errorf("the repair wrote %s rows, want 5", n)
+	}
+	for _, source := range []string{"figures", "cases", "rival"} {
+		o.found(VerifyOptions{Source: source})
+	}
+	again := o.found(VerifyOptions{Source: "figures", Repair: true})
+	if again.Repair == nil || len(again.Repair.Sources) != 0 {
+		t.Errorf("a repair of nothing wrote %+v", again.Repair)
+	}
+	o.balanced()
+	if n := o.one("SELECT count() FROM hotline_case WHERE phone LIKE '%1380000%' OR content LIKE '%road%'"); n != "0" {
+		t.Errorf("%s rows show personal values", n)
+	}
+
+	// What was mended is of its file still: a new content of that replaces it, and later words of the source win.
+	o.bench.write(t, "data/figures/2024-03-02.csv", strings.Replace(figuresOf("2024-03-02", 4000), "s00017,2024-03-02,17\n", "s00017,2024-03-02,1717\n", 1))
+	o.bench.write(t, "data/figures/2024-03-05.csv", strings.Replace(figuresOf("2024-03-05", 4000), "上城区,s00021,2024-03-05,21\n", "", 1))
+	o.run("figures")
+	o.found(VerifyOptions{Source: "figures"})
+	if got := o.one("SELECT toString(sum(value)) FROM observation_current WHERE subject IN ('s00017', 's00021') AND period IN (toDateTime64('2024-03-02 00:00:00', 3, 'Asia/Shanghai'), toDateTime64('2024-03-05 00:00:00', 3, 'Asia/Shanghai'))"); got != fmt.Sprint(1717+21+17) {
+		t.Errorf("after a new content the figures are %s", got)
+	}
+}
+
+func figuresOf(day string, n int) string { return figures(day, 0, n) }
+
+func (o *office) one(sql string) string {
+	o.t.Helper()
+	rows, err := o.session.warehouse.Query(o.t.Context(), sql, nil)
+	if err != nil {
+		o.t.Fatal(err)
+	}
+	defer rows.Close()
+	out := ""
+	for row, err := range rows.All() {
+		if err != nil {
+			o.t.Fatal(err)
+		}
+		out = row[0].Text()
+	}
+	return out
+}
+
+func (o *office) balanced() {
+	o.t.Helper()
+	lines, err := o.session.warehouse.Balance(o.t.Context(), warehouse.BalanceFilter{})
+	if err != nil {
+		o.t.Fatal(err)
+	}
+	for _, l := range lines {
+		if l.Difference != 0 {
+			o.t.Errorf("the ledger does not balance: %+v", l)
+		}
+	}
+}
+
+// Rows of a file that is gone stay, and so do those that a merged file no longer has; keys that a source has twice are one.
+func TestVerifyKnowsWhatStaysAndWhatIsRepeated(t *testing.T) {
+	t.Parallel()
+	o := openOffice(t, map[string]string{
+		"data/figures/a.csv": figuresOf("2024-03-01", 50), "data/figures/b.csv": figures("2024-03-01", 40, 60),
+		"data/figures/c.csv": "region,subject,day,value\n上城区,twice,2024-03-02,1\n上城区,twice,2024-03-02,2\n",
+		"data/merged/a.csv":  figures("2024-03-03", 0, 20),
+	})
+	o.run("figures", "merged")
+	r := o.found(VerifyOptions{Source: "figures"})
+	if table := r.Tables[0]; table.Repeated != 11 || table.Source != 72 || table.Warehouse != 61 {
+		t.Errorf("repeated rows: %+v", table)
+	}
+	if err := os.Remove(filepath.Join(o.bench.dir, "data/figures/b.csv")); err != nil {
+		t.Fatal(err)
+	}
+	o.bench.write(t, "data/merged/a.csv", figures("2024-03-03", 0, 15))
+	o.run("figures", "merged")
+	r = o.found(VerifyOptions{Source: "figures"})
+	if table := r.Tables[0]; table.Kept != 10 {
+		t.Errorf("rows of a file that is gone: %+v", table)
+	}
+	r = o.found(VerifyOptions{Source: "merged"})
+	if table := r.Tables[0]; table.Kept != 5 {
+		t.Errorf("rows that a merged file no longer has: %+v", table)
+	}
+}
+
+// Whatever is damaged is found, whatever the sizes of buckets and of what is compared at a time, and nothing else is.
+func TestVerifyFindsRandomDamage(t *testing.T) {
+	t.Parallel()
+	o := openOffice(t, map[string]string{"data/figures/a.csv": figuresOf("2024-03-01", 300), "data/figures/b.csv": figures("2024-03-02", 0, 300), "data/figures/c.csv": figures("2024-04-01", 0, 200)})
+	o.run("figures")
+	r := rand.New(rand.NewPCG(7, 7))
+	for round := range 4 {
+		want := []string{}
+		var gone, changed []string
+		for i := range 1 << r.IntN(6) {
+			subject := fmt.Sprintf("s%05d", (i*97+r.IntN(90))%300)
+			key := fmt.Sprintf("T 330102  %s day 2024-03-02 source", subject)
+			if slices.ContainsFunc(want, func(w string) bool { return strings.HasSuffix(w, key) }) {
+				continue
+			}
+			switch r.IntN(3) {
+			case 0:
+				gone = append(gone, "'"+subject+"'")
+				want = append(want, "missing "+key)
+			case 1:
+				changed = append(changed, "'"+subject+"'")
+				want = append(want, "different "+key)
+			default:
+				made := fmt.Sprintf("made %d-%d", round, i)
+				o.sql("INSERT INTO observation SELECT * REPLACE('" + made + "' AS subject) FROM (SELECT * FROM observation WHERE subject = 's00000' AND period = toDateTime64('2024-04-01 00:00:00', 3, 'Asia/Shanghai') LIMIT 1)")
+				want = append(want, fmt.Sprintf("extra T 330102  %s day 2024-04-01 source", made))
+			}
+		}
+		const on = " AND period = toDateTime64('2024-03-02 00:00:00', 3, 'Asia/Shanghai')"
+		if len(gone) > 0 {
+			o.sql("ALTER TABLE observation DELETE WHERE subject IN (" + strings.Join(gone, ",") + ")" + on)
+		}
+		if len(changed) > 0 {
+			o.sql("INSERT INTO observation SELECT * REPLACE(value + 0.5 AS value, _version + 1 AS _version) FROM (SELECT * FROM observation ORDER BY _version DESC LIMIT 1 BY subject, period) WHERE subject IN (" + strings.Join(changed, ",") + ")" + on)
+		}
+		slices.Sort(want)
+		for _, size := range []struct {
+			bits, finer uint
+			budget      uint64
+		}{{14, 8, 1 << 20}, {1, 1, 1}, {3, 1, 100}, {6, 8, 10}} {
+			v, err := newVerifier(t.Context(), o.session.project, o.session.warehouse.Warehouse, VerifyOptions{Source: "figures"}, o.session.opts)
+			if err != nil {
+				t.Fatal(err)
+			}
+			v.verify.Bits, v.verify.Finer, v.verify.Budget, v.verify.Groups = size.bits, size.finer, size.budget, 10_000
+			if err := v.compare(context.WithoutCancel(t.Context())); err != nil {
+				t.Fatal(err)
+			}
+			if got := keysOf(t, v.report, v.report.Keys); !slices.Equal(got, want) {
+				t.Errorf("round %d, %+v: found %q, want %q", round, size, got, want)
+			}
+			if err := v.reader.Close(); err != nil {
+				t.Error(err)
+			}
+		}
+		mended := o.verify(VerifyOptions{Source: "figures", Repair: true})
+		if len(mended.Still) > 0 || mended.Mended != len(want) {
+			t.Errorf("round %d: mended %d of %d, still %v", round, mended.Mended, len(want), mended.Still)
+		}
+	}
+}
