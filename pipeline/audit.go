@@ -15,7 +15,8 @@ import (
 type Finding struct {
 	warehouse.AuditLine
 	// Of rows that are not where the ledger says: how many a newer row of their key stands for, and how many nothing does. Unknown
-	// is the number of those of which Kafka no longer says which keys they had.
+	// is the number of those of which nothing says which keys they had: messages that Kafka no longer has, and tombstones of
+	// replaced content.
 	Superseded, Lost, Unknown int64
 }
 
@@ -67,7 +68,7 @@ func (s *Session) recount(ctx context.Context, f *Finding, shapes map[string]loa
 		}
 		shapes[f.Shape] = shaping
 	}
-	lost, err := load.Recount(ctx, s.client, s.warehouse.Warehouse, s.opts.Allocator, f.Range, shaping, f.Source, f.Stream, f.Table)
+	lost, unknown, err := load.Recount(ctx, s.client, s.warehouse.Warehouse, s.opts.Allocator, f.AuditLine, shaping)
 	if _, eaten := errors.AsType[*topic.OutOfRangeError](err); eaten {
 		f.Unknown = absent
 		return nil
@@ -76,6 +77,7 @@ func (s *Session) recount(ctx context.Context, f *Finding, shapes map[string]loa
 		return err
 	}
 	f.Lost = min(lost, absent)
-	f.Superseded = absent - f.Lost
+	f.Unknown = min(unknown, absent-f.Lost)
+	f.Superseded = absent - f.Lost - f.Unknown
 	return nil
 }

@@ -38,6 +38,7 @@ type AuditLine struct {
 	Table          string // or "quarantine"
 	Shape          string
 	Expected       int64 // by the ledger; of AuditRun, by the writer
+	Deleted        int64 // of these, tombstones beside the records
 	There          int64
 }
 
@@ -66,6 +67,7 @@ type auditLine struct {
 	Schema      string `ch:"schema"`
 	Shape       string `ch:"flush_shape"`
 	Rows        int64  `ch:"rows"`
+	Deleted     int64  `ch:"tombstones"`
 	Quarantined int64  `ch:"in_quarantine"`
 }
 
@@ -113,7 +115,7 @@ func (w *Warehouse) Audit(ctx context.Context, tables []string, filter BalanceFi
 func (w *Warehouse) auditLines(ctx context.Context) ([]auditLine, error) {
 	var lines []auditLine
 	if err := w.data.Select(ctx, &lines, "SELECT topic, toInt32(partition) AS partition, incarnation, from_offset, max(to_offset) AS to, source, stream, run, schema, any(shape) AS flush_shape,"+
-		" sum(records) + sum(deleted) AS rows, sum(quarantined) AS in_quarantine FROM "+w.table("ledger")+" FINAL WHERE _deleted = 0"+
+		" sum(records) + sum(deleted) AS rows, sum(deleted) AS tombstones, sum(quarantined) AS in_quarantine FROM "+w.table("ledger")+" FINAL WHERE _deleted = 0"+
 		" GROUP BY topic, partition, incarnation, from_offset, source, stream, run, schema ORDER BY topic, partition, incarnation, from_offset"); err != nil {
 		return nil, w.wrap(err, "read the ledger")
 	}
@@ -160,6 +162,9 @@ func (a *audit) ledger(lines []auditLine) {
 			line := a.expected[k]
 			line.Range, line.Source, line.Stream, line.Run, line.Table, line.Shape = l.Range(), l.Source, l.Stream, l.Run, table, l.Shape
 			line.Expected += n
+			if table == l.Schema {
+				line.Deleted += l.Deleted
+			}
 			a.expected[k] = line
 		}
 	}
@@ -305,6 +310,15 @@ func (w *Warehouse) auditRuns(ctx context.Context, a *audit) error {
 		a.found = append(a.found, AuditLine{Kind: AuditRun, Source: r.Source, Run: r.Run, Expected: r.Written, There: there})
 	}
 	return nil
+}
+
+// CountFrom counts the rows of one message in a table whose number in the batch is at least that; rows that stand twice count once.
+func (w *Warehouse) CountFrom(ctx context.Context, table string, r Range, index uint32) (int64, error) {
+	var n uint64
+	if err := w.data.QueryRow(ctx, "SELECT uniqExact(_offset, _index) FROM "+w.table(table)+" WHERE _index >= {index:UInt32}"+provenance, append(r.named(), clickhouse.Named("index", index))...).Scan(&n); err != nil {
+		return 0, w.wrap(err, "count rows of a message in "+table)
+	}
+	return int64(n), nil
 }
 
 // StateBefore finds the state of the log where the range begins, for who reads its messages again.

@@ -103,7 +103,7 @@ func (a *app) showAudit(found []pipeline.Finding) error {
 		fmt.Fprintf(a.out, "%s were superseded: a newer row of the same key stands in their place.\n", plural(int(superseded), "row"))
 	}
 	if unknown > 0 {
-		fmt.Fprintf(a.out, "%s are not there, and Kafka no longer has what they were: superseded or lost, headwater verify tells for a source.\n", plural(int(unknown), "row"))
+		fmt.Fprintf(a.out, "%s are not there, and no message says which keys they had: superseded or lost. headwater verify tells for a source.\n", plural(int(unknown), "row"))
 	}
 	if faults > 0 {
 		fmt.Fprintf(a.out, "THE WAREHOUSE IS NOT AS THE LEDGER SAYS: %s. headwater verify SOURCE --repair mends what a source still has.\n", plural(faults, "difference"))
