@@ -381,8 +381,10 @@ func (m *mendSource) version(d verify.Difference) uint64 {
 func (m *mendSource) choose(b *verify.Batch, left map[warehouse.KeyHash]verify.Difference) (arrow.Record, error) {
 	var rows []uint32
 	var versions []uint64
+	var keys []string
 	for i := range b.Records() {
-		hash := warehouse.HashKey(b.Key(i))
+		key := b.Key(i)
+		hash, name := warehouse.HashKey(key), load.MendedKey(key)
 		d, ok := left[hash]
 		if !ok || d.Shard != b.Shard || d.Hash != b.Hash(i) {
 			continue
@@ -391,9 +393,10 @@ func (m *mendSource) choose(b *verify.Batch, left map[warehouse.KeyHash]verify.D
 		row, version := b.Result.Row[i], m.version(d)
 		if n := len(rows); n > 0 && rows[n-1] == row { // another record of the same row
 			versions[n-1] = max(versions[n-1], version)
+			keys[n-1] += " " + name
 			continue
 		}
-		rows, versions = append(rows, row), append(versions, version)
+		rows, versions, keys = append(rows, row), append(versions, version), append(keys, name)
 	}
 	if len(rows) == 0 {
 		return nil, nil
@@ -409,6 +412,12 @@ func (m *mendSource) choose(b *verify.Batch, left map[warehouse.KeyHash]verify.D
 	}
 	fields, columns := taken.Schema().Fields(), taken.Columns()
 	more, added := m.origins(versions, shards, places)
+	if b.Stream.Mapping.FanOut() > 1 {
+		meant := array.NewStringBuilder(m.mem)
+		defer meant.Release()
+		meant.AppendValues(keys, nil)
+		more, added = append(more, arrow.Field{Name: load.ColumnMendedKeys, Type: arrow.BinaryTypes.String}), append(added, meant.NewArray())
+	}
 	defer func() {
 		for _, c := range added {
 			c.Release()

@@ -71,6 +71,69 @@ streams:
         content: {from: content, mask: name}
 `
 
+// revisedYAML has an order of its own and marks rows as gone.
+const revisedYAML = `source: revised
+owner: test
+connector: file
+streams:
+  - name: rows
+    read: {path: data/revised/*.csv, settle: 0s, on_change: merge}
+    map:
+      schema: hotline_case
+      version: revision
+      deleted: {from: gone, parse: bool}
+      fields:
+        case_id: id
+        region: {from: region, region: {within: "330000"}}
+        opened_at: {from: opened, parse: datetime}
+        channel: {value: phone}
+        status: {from: status}
+`
+
+// wideYAML makes several records of a row.
+const wideYAML = `source: wide
+owner: test
+connector: file
+streams:
+  - name: rows
+    read: {path: data/wide/*.csv, settle: 0s}
+    map:
+      schema: observation
+      unpivot:
+        columns:
+          a: {indicator: T, subject: s00001}
+          b: {indicator: T, subject: s00002}
+      fields:
+        region: {from: region, region: {within: "330000"}}
+        grain: {value: day}
+        feed: {value: source}
+        period: {from: day, parse: date}
+        value: {parse: number}
+`
+
+// assetsYAML fills a table whose rows have no day.
+const assetsYAML = `source: assets
+owner: test
+connector: file
+streams:
+  - name: rows
+    read: {path: data/assets/*.csv, settle: 0s}
+    map:
+      schema: asset
+      fields:
+        name: name
+        cost: {from: cost, parse: number}
+`
+
+const assetSchema = `schema: asset
+version: 1
+title: {zh: 资产, en: Asset}
+description: A thing.
+fields:
+  - {name: name, title: {zh: 名称, en: Name}, description: Its name., type: string, key: true}
+  - {name: cost, title: {zh: 价格, en: Cost}, description: What it cost., type: "decimal(18,2)"}
+`
+
 // openOffice makes the project; files are its data.
 func openOffice(t *testing.T, files map[string]string) *office {
 	t.Helper()
@@ -79,7 +142,10 @@ func openOffice(t *testing.T, files map[string]string) *office {
 		b.write(t, "sources/"+name+".yaml", fmt.Sprintf(figuresYAML, name, ""))
 	}
 	b.write(t, "sources/merged.yaml", fmt.Sprintf(figuresYAML, "merged", ", on_change: merge"))
-	b.write(t, "sources/cases.yaml", casesYAML)
+	for name, text := range map[string]string{"cases": casesYAML, "revised": revisedYAML, "wide": wideYAML, "assets": assetsYAML} {
+		b.write(t, "sources/"+name+".yaml", text)
+	}
+	b.write(t, "schemas/asset.yaml", assetSchema)
 	for name, text := range files {
 		b.write(t, name, text)
 	}
@@ -400,5 +466,76 @@ func TestVerifyFindsRandomDamage(t *testing.T) {
 		if len(mended.Still) > 0 || mended.Mended != len(want) {
 			t.Errorf("round %d: mended %d of %d, still %v", round, mended.Mended, len(want), mended.Still)
 		}
+	}
+}
+
+// A source with an order of its own says which of its records counts, and a repair keeps its place in that order.
+func TestVerifyKeepsToTheSourcesOwnOrder(t *testing.T) {
+	t.Parallel()
+	const head = "id,region,opened,status,revision,gone\n"
+	line := func(id, status string, revision int, gone bool) string {
+		return fmt.Sprintf("%s,上城区,2024-03-01 08:00:00,%s,%d,%v\n", id, status, revision, gone)
+	}
+	rows := head + line("a", "closed", 3, false) + line("a", "open", 1, false) + line("b", "open", 1, false) + line("b", "open", 2, true) + line("c", "open", 5, false) + line("d", "open", 5, false)
+	o := openOffice(t, map[string]string{"data/revised/a.csv": rows})
+	o.run("revised")
+	r := o.found(VerifyOptions{Source: "revised"})
+	if table := r.Tables[0]; table.Repeated != 1 || table.Warehouse != 3 {
+		t.Errorf("the source's own order: %+v", table)
+	}
+	o.sql("INSERT INTO hotline_case SELECT * REPLACE('closed' AS status) FROM hotline_case WHERE case_id = 'c'",
+		"ALTER TABLE hotline_case DELETE WHERE case_id IN ('b', 'd')",
+		"INSERT INTO hotline_case SELECT * REPLACE('b' AS case_id) FROM (SELECT * FROM hotline_case WHERE case_id = 'a')",
+		// Another source's word of the same key stands below or above this one's.
+		"INSERT INTO hotline_case SELECT * REPLACE('other' AS _source, 4 AS _version, 'd' AS case_id) FROM (SELECT * FROM hotline_case WHERE case_id = 'a')")
+	o.found(VerifyOptions{Source: "revised", Repair: true}, "different c", "extra b", "missing d")
+	o.found(VerifyOptions{Source: "revised"})
+	if got := o.one("SELECT arrayStringConcat(arraySort(groupArray(concat(case_id, ' ', toString(_version)))), ', ') FROM hotline_case FINAL WHERE _source = 'revised'"); got != "a 3, c 6, d 5" {
+		t.Errorf("after the repair the versions are %s", got)
+	}
+	o.sql("INSERT INTO hotline_case SELECT * REPLACE('other' AS _source, 9 AS _version) FROM (SELECT * FROM hotline_case FINAL WHERE case_id = 'd')")
+	if table := o.found(VerifyOptions{Source: "revised"}).Tables[0]; table.Superseded != 1 {
+		t.Errorf("another source's newer word: %+v", table)
+	}
+	o.bench.write(t, "data/revised/a.csv", rows+line("c", "closed", 7, false))
+	o.run("revised")
+	o.found(VerifyOptions{Source: "revised"})
+	o.balanced()
+}
+
+// A row that makes several records is written again for those of its keys that differ, and takes no other from anybody.
+func TestARepairTakesNothingFromOtherSources(t *testing.T) {
+	t.Parallel()
+	o := openOffice(t, map[string]string{"data/wide/a.csv": "region,day,a,b\n上城区,2024-03-01,5,6\n上城区,2024-03-02,7,8\n", "data/rival/a.csv": figures("2024-03-01", 2, 3)})
+	o.run("wide")
+	o.run("rival")
+	if table := o.found(VerifyOptions{Source: "wide"}).Tables[0]; table.Superseded != 1 || table.Warehouse != 3 {
+		t.Errorf("the wide table: %+v", table)
+	}
+	o.sql("ALTER TABLE observation DELETE WHERE subject = 's00001' AND toDate(period) = '2024-03-01'")
+	o.found(VerifyOptions{Source: "wide", Repair: true}, "missing T 330102  s00001 day 2024-03-01 source")
+	o.found(VerifyOptions{Source: "wide"})
+	o.found(VerifyOptions{Source: "rival"})
+	o.balanced()
+}
+
+func TestVerifyCutsTablesWithoutDaysByTheirKeys(t *testing.T) {
+	t.Parallel()
+	var text strings.Builder
+	text.WriteString("name,cost\n")
+	for i := range 500 {
+		fmt.Fprintf(&text, "物%03d,%d.5\n", i, i)
+	}
+	o := openOffice(t, map[string]string{"data/assets/a.csv": text.String()})
+	o.run("assets")
+	r := o.found(VerifyOptions{Source: "assets"})
+	if table := r.Tables[0]; table.ByDay || table.Segments < 30 || len(table.Differing) != 0 {
+		t.Errorf("ranges: %+v", table)
+	}
+	o.sql("INSERT INTO asset SELECT * REPLACE(cost + 0.01 AS cost, _version + 1 AS _version) FROM asset WHERE name = '物123'", "ALTER TABLE asset DELETE WHERE name = '物499'")
+	o.found(VerifyOptions{Source: "assets", Repair: true}, "different 物123", "missing 物499")
+	o.found(VerifyOptions{Source: "assets"})
+	if _, err := o.session.Verify(t.Context(), VerifyOptions{Source: "assets", From: time.Now()}); err == nil || !strings.Contains(err.Error(), "have no day") {
+		t.Errorf("days of what has none: %v", err)
 	}
 }

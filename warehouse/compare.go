@@ -143,7 +143,9 @@ func (w *Warehouse) current(c Comparison, b Buckets, merged bool) string {
 }
 
 // inOrder groups rows as they come in the order of the key, so that the server holds few of them.
-var inOrder = clickhouse.Settings{"optimize_aggregation_in_order": 1, "optimize_read_in_order": 1}
+func inOrder(ctx context.Context) context.Context {
+	return clickhouse.Context(ctx, clickhouse.WithSettings(clickhouse.Settings{"optimize_aggregation_in_order": 1, "optimize_read_in_order": 1}))
+}
 
 // Sums adds up the source's current rows by bucket and by segment. inside bounds the segments of the buckets' sums; rows counts
 // all rows of a bucket, inside or not.
@@ -160,7 +162,7 @@ func (w *Warehouse) Sums(ctx context.Context, c Comparison, b Buckets, bits uint
 		" FROM (SELECT bitShiftRight(hw_first, %d) AS bucket, hw_segment, hw_hash, hw_segment >= %d AND hw_segment <= %d AS hw_inside FROM (%s) WHERE hw_deleted = 0 AND hw_source = {source:String})"+
 		" GROUP BY GROUPING SETS ((bucket), (hw_segment))", 64-bits, inside[0], inside[1], w.current(c, b, true))
 	what := fmt.Sprintf("add up the rows of %s in %s", c.Source, c.Schema.Name)
-	if err := w.data.Select(clickhouse.Context(ctx, clickhouse.WithSettings(inOrder)), &found, statement, clickhouse.Named("source", c.Source)); err != nil {
+	if err := w.data.Select(inOrder(ctx), &found, statement, clickhouse.Named("source", c.Source)); err != nil {
 		return nil, nil, nil, w.wrap(err, what)
 	}
 	buckets, rows, segments = map[uint64]Sum{}, map[uint64]uint64{}, map[int32]Sum{}
@@ -176,9 +178,10 @@ func (w *Warehouse) Sums(ctx context.Context, c Comparison, b Buckets, bits uint
 	return buckets, rows, segments, nil
 }
 
-// Which rows CurrentRows gives.
+// Which says which rows CurrentRows gives.
 type Which int
 
+// What CurrentRows can give.
 const (
 	Own  Which = iota // the source's, not deleted
 	Live              // of any source, not deleted
@@ -193,7 +196,7 @@ func (w *Warehouse) CurrentRows(ctx context.Context, c Comparison, b Buckets, wh
 		statement := "SELECT hw_key, hw_first, hw_second, hw_hash, hw_segment, hw_version, hw_deleted, hw_source, hw_stream, hw_shard, hw_place FROM (" +
 			w.current(c, b, which != Dead) + ") WHERE " + where
 		what := fmt.Sprintf("read rows of %s", c.Schema.Name)
-		rows, err := w.data.Query(clickhouse.Context(ctx, clickhouse.WithSettings(inOrder)), statement, clickhouse.Named("source", c.Source))
+		rows, err := w.data.Query(inOrder(ctx), statement, clickhouse.Named("source", c.Source))
 		if err != nil {
 			yield(CurrentRow{}, w.wrap(err, what))
 			return

@@ -356,6 +356,9 @@ func (c *collector) mapped(ctx context.Context, out *content, o origin, rec arro
 		return fmt.Errorf("map rows of %s/%s: %w", o.Source, o.Stream, err)
 	}
 	defer result.Release()
+	if err := c.onlyMended(rec, result, mapping.Schema()); err != nil {
+		return fmt.Errorf("map mended rows of %s/%s: %w", o.Source, o.Stream, err)
+	}
 	number := func(row uint32) uint32 {
 		if original != nil {
 			return original[row]

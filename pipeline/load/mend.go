@@ -3,12 +3,14 @@ package load
 import (
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/apache/arrow/go/v17/arrow"
 	"github.com/apache/arrow/go/v17/arrow/array"
 	"github.com/apache/arrow/go/v17/arrow/memory"
 
 	"github.com/headwater-data/headwater/pipeline/transform"
+	"github.com/headwater-data/headwater/schemas"
 	"github.com/headwater-data/headwater/warehouse"
 )
 
@@ -18,6 +20,9 @@ const (
 	// ColumnMended is a uint64 column: the version that the row's records get, whatever the mapping says of their order. It is
 	// above that of what they take the place of.
 	ColumnMended = "_mended"
+	// ColumnMendedKeys is a utf8 column of rows that make several records: hashes of the keys (MendedKey) of those that are meant,
+	// separated by blanks. The row's others stay as they are in the table: another row, or another source, may have them.
+	ColumnMendedKeys = "_mended_keys"
 	// ColumnGone is a utf8 column: the row is no row but the key, in canonical form (schemas.Canonical), of a record that is to
 	// be marked as gone.
 	ColumnGone = "_gone"
@@ -38,6 +43,56 @@ func mendedOf(rec arrow.Record) []uint64 {
 		return a.Uint64Values()
 	}
 	return nil
+}
+
+// MendedKey names a key in ColumnMendedKeys.
+func MendedKey(key []byte) string {
+	h := warehouse.HashKey(key)
+	return fmt.Sprintf("%016x%016x", h.First, h.Second)
+}
+
+// onlyMended leaves out of a result what a mending batch does not mean.
+func (c *collector) onlyMended(rec arrow.Record, result *transform.Result, schema *schemas.Schema) error {
+	i := rec.Schema().FieldIndices(ColumnMendedKeys)
+	if len(i) == 0 {
+		return nil
+	}
+	meant, ok := rec.Column(i[0]).(*array.String)
+	if !ok {
+		return fmt.Errorf("column %s is no text", ColumnMendedKeys)
+	}
+	canonical, err := schema.Canonical(result.Records)
+	if err != nil {
+		return err
+	}
+	var keep []uint32
+	var key []byte
+	for k, row := range result.Row {
+		key = canonical.Key(key[:0], k)
+		if strings.Contains(meant.Value(int(row)), MendedKey(key)) {
+			keep = append(keep, uint32(k))
+		}
+	}
+	records, err := takeRows(c.mem, result.Records, keep)
+	if err != nil {
+		return err
+	}
+	result.Release()
+	result.Records = records
+	result.Row, result.Version, result.Deleted, result.Flags = chosen(result.Row, keep), chosen(result.Version, keep), chosen(result.Deleted, keep), chosen(result.Flags, keep)
+	return nil
+}
+
+// chosen takes the named values; nil stays nil.
+func chosen[T any](values []T, keep []uint32) []T {
+	if values == nil {
+		return nil
+	}
+	out := make([]T, len(keep))
+	for i, k := range keep {
+		out[i] = values[k]
+	}
+	return out
 }
 
 func goneOf(rec arrow.Record) *array.String {
