@@ -515,7 +515,9 @@ func TestARepairTakesNothingFromOtherSources(t *testing.T) {
 	o.sql("ALTER TABLE observation DELETE WHERE subject = 's00001' AND toDate(period) = '2024-03-01'")
 	o.found(VerifyOptions{Source: "wide", Repair: true}, "missing T 330102  s00001 day 2024-03-01 source")
 	o.found(VerifyOptions{Source: "wide"})
-	o.found(VerifyOptions{Source: "rival"})
+	if table := o.found(VerifyOptions{Source: "rival"}).Tables[0]; table.Superseded != 0 || table.Warehouse != 1 {
+		t.Errorf("the repair has taken a key from another source: %+v", table)
+	}
 	o.balanced()
 }
 
