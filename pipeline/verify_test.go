@@ -125,6 +125,29 @@ streams:
         cost: {from: cost, parse: number}
 `
 
+// peopleYAML has a personal key.
+const peopleYAML = `source: people
+owner: test
+connector: file
+streams:
+  - name: rows
+    read: {path: data/people/*.csv, settle: 0s}
+    map:
+      schema: person
+      fields:
+        phone: {from: phone, mask: hash}
+        cost: {from: cost, parse: number}
+`
+
+const personSchema = `schema: person
+version: 1
+title: {zh: 人, en: Person}
+description: A person.
+fields:
+  - {name: phone, title: {zh: 电话, en: Phone}, description: A number., type: string, key: true, sensitivity: personal}
+  - {name: cost, title: {zh: 价格, en: Cost}, description: What it cost., type: int64}
+`
+
 const assetSchema = `schema: asset
 version: 1
 title: {zh: 资产, en: Asset}
@@ -142,10 +165,11 @@ func openOffice(t *testing.T, files map[string]string) *office {
 		b.write(t, "sources/"+name+".yaml", fmt.Sprintf(figuresYAML, name, ""))
 	}
 	b.write(t, "sources/merged.yaml", fmt.Sprintf(figuresYAML, "merged", ", on_change: merge"))
-	for name, text := range map[string]string{"cases": casesYAML, "revised": revisedYAML, "wide": wideYAML, "assets": assetsYAML} {
+	for name, text := range map[string]string{"cases": casesYAML, "revised": revisedYAML, "wide": wideYAML, "assets": assetsYAML, "people": peopleYAML} {
 		b.write(t, "sources/"+name+".yaml", text)
 	}
 	b.write(t, "schemas/asset.yaml", assetSchema)
+	b.write(t, "schemas/person.yaml", personSchema)
 	for name, text := range files {
 		b.write(t, name, text)
 	}
@@ -539,5 +563,81 @@ func TestVerifyCutsTablesWithoutDaysByTheirKeys(t *testing.T) {
 	o.found(VerifyOptions{Source: "assets"})
 	if _, err := o.session.Verify(t.Context(), VerifyOptions{Source: "assets", From: time.Now()}); err == nil || !strings.Contains(err.Error(), "have no day") {
 		t.Errorf("days of what has none: %v", err)
+	}
+}
+
+// What is bad in the source must be in quarantine, what was repaired there is not extra, and what was not looked into is said.
+func TestVerifyAccountsForTheQuarantineAndForWhatItDidNotLookInto(t *testing.T) {
+	t.Parallel()
+	o := openOffice(t, map[string]string{"data/figures/a.csv": figuresOf("2024-03-01", 200) + "上城区,bad,2024-03-01,many\n上城区,worse,2024-03-01,much\n"})
+	o.run("figures")
+	if table := o.found(VerifyOptions{Source: "figures"}).Tables[0]; table.Quarantined != 2 || table.Unaccounted != 0 {
+		t.Errorf("with all of it in quarantine: %+v", table)
+	}
+	// A row that was repaired in quarantine stands where the bad one is in its file: lines are numbered from 1, under a header.
+	o.sql("INSERT INTO observation SELECT * REPLACE('bad' AS subject, 202 AS _row) FROM (SELECT * FROM observation WHERE subject = 's00000')")
+	if table := o.found(VerifyOptions{Source: "figures"}).Tables[0]; table.Repaired != 1 || table.Extra != 0 {
+		t.Errorf("with a row that was repaired in quarantine: %+v", table)
+	}
+	o.sql("ALTER TABLE quarantine DELETE WHERE has(rules, 'parse.number') AND row = 202")
+	r := o.verify(VerifyOptions{Source: "figures"})
+	if table := r.Tables[0]; table.Unaccounted != 1 || r.Equal() {
+		t.Errorf("with a bad row that is nowhere: %+v", table)
+	}
+
+	o.sql("TRUNCATE TABLE observation")
+	v, err := newVerifier(t.Context(), o.session.project, o.session.warehouse.Warehouse, VerifyOptions{Source: "figures", Limit: 3}, o.session.opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := v.reader.Close(); err != nil {
+			t.Error(err)
+		}
+	}()
+	v.verify.Bits, v.verify.Budget, v.verify.Groups = 4, 60, 2
+	if err := v.compare(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	table := v.report.Tables[0]
+	if table.Missing == 0 || table.Missing > 120 || table.Missing+table.Unresolved != 200 || v.report.Equal() || len(v.report.Keys) != 3 || table.Passes != 4 {
+		t.Errorf("with a budget of two times 60 rows: %+v, %d keys shown", table, len(v.report.Keys))
+	}
+}
+
+// Keys that are personal are shown as the warehouse has them.
+func TestVerifyShowsPersonalKeysMasked(t *testing.T) {
+	t.Parallel()
+	o := openOffice(t, map[string]string{"data/people/a.csv": "phone,cost\n13800001111,1\n13800002222,2\n"})
+	o.run("people")
+	o.found(VerifyOptions{Source: "people"})
+	o.sql("ALTER TABLE person DELETE WHERE cost = 2", "INSERT INTO person SELECT * REPLACE(7 AS cost, _version + 1 AS _version) FROM person")
+	r := o.verify(VerifyOptions{Source: "people", Repair: true})
+	keys := keysOf(t, r, r.Keys)
+	if len(keys) != 2 || !strings.HasPrefix(keys[0], "different k1:") || !strings.HasPrefix(keys[1], "missing k1:") {
+		t.Errorf("found %q", keys)
+	}
+	if text := fmt.Sprintf("%q %+v", keys, r.Keys); strings.Contains(text, "1380000") {
+		t.Errorf("a number is shown: %s", text)
+	}
+	o.found(VerifyOptions{Source: "people"})
+}
+
+// The rate bounds how fast the source is read; who is told to stop stops.
+func TestVerifyReadsNoFasterThanItMay(t *testing.T) {
+	t.Parallel()
+	o := openOffice(t, map[string]string{"data/figures/a.csv": figuresOf("2024-03-01", 100)})
+	o.run("figures")
+	began := time.Now()
+	o.found(VerifyOptions{Source: "figures", Rate: 400})
+	if took := time.Since(began); took < 240*time.Millisecond {
+		t.Errorf("100 rows at 400 a second took %v", took)
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	asked := VerifyOptions{Source: "figures", Rate: 1, Progress: func(string, Counts) { stop() }}
+	stopLater := time.AfterFunc(100*time.Millisecond, stop)
+	defer stopLater.Stop()
+	if _, err := o.session.Verify(ctx, asked); !errors.Is(err, context.Canceled) {
+		t.Errorf("stopped, it ends with %v", err)
 	}
 }
