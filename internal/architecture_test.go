@@ -57,6 +57,11 @@ var rules = []struct {
 		never: []string{"pipeline/ingest", "internal/project", "internal/embedded"},
 	},
 	{
+		rule:  "comparing source and warehouse believes nobody's bookkeeping: no Kafka, no loader, no project",
+		from:  []string{"pipeline/verify"},
+		never: []string{"pipeline/message", "pipeline/topic", "pipeline/ingest", "pipeline/load", "internal/project", "internal/embedded"},
+	},
+	{
 		rule:  "when a source is read is decided without anything else",
 		from:  []string{"pipeline/schedule"},
 		never: []string{""},

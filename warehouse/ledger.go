@@ -58,7 +58,7 @@ type LedgerRow struct {
 	Held        int64 `ch:"held"`
 
 	Records  int64 `ch:"records"`  // what the loaded rows became
-	Deleted  int64 `ch:"deleted"`  // tombstones among or beside them
+	Deleted  int64 `ch:"deleted"`  // tombstones beside them: keys that replaced content, or a repair, has found gone
 	Warnings int64 `ch:"warnings"` // records with a flag
 
 	Messages        int64 `ch:"messages"`

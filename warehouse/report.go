@@ -2,7 +2,10 @@ package warehouse
 
 import (
 	"context"
+	"fmt"
 	"reflect"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/ClickHouse/clickhouse-go/v2"
@@ -182,4 +185,82 @@ func columnList(t reflect.Type) string {
 		}
 	}
 	return quoteNames(names)
+}
+
+// BalanceBy is one line of the ledger, added up by what Balances was asked for; the other names are empty.
+type BalanceBy struct {
+	Source      string    `ch:"source"`
+	Stream      string    `ch:"stream"`
+	Shard       string    `ch:"shard"`
+	Run         string    `ch:"run"`
+	Table       string    `ch:"schema"`
+	Topic       string    `ch:"topic"`
+	Partition   int32     `ch:"partition"`
+	From        int64     `ch:"from_offset"`
+	To          int64     `ch:"end_offset"`
+	Extracted   int64     `ch:"extracted"`
+	Loaded      int64     `ch:"loaded"`
+	Duplicate   int64     `ch:"duplicate"`
+	Quarantined int64     `ch:"quarantined"`
+	Filtered    int64     `ch:"filtered"`
+	Held        int64     `ch:"held"`
+	Records     int64     `ch:"records"`
+	Deleted     int64     `ch:"deleted"`
+	LoadedAt    time.Time `ch:"last_loaded"`
+}
+
+// Difference is how many rows have no outcome; anything but 0 is a fault.
+func (b BalanceBy) Difference() int64 {
+	return b.Extracted - b.Loaded - b.Duplicate - b.Quarantined - b.Filtered - b.Held
+}
+
+// balances are the columns of the ledger that each way of adding it up keeps apart.
+var balances = map[string][]string{
+	"source": {"source"},
+	"run":    {"run", "source"},
+	"shard":  {"source", "stream", "shard"},
+	"flush":  {"topic", "partition", "incarnation", "from_offset", "source"},
+	"table":  {"schema", "source"},
+}
+
+// Balances adds the ledger up by source, run, shard, flush or table, what was loaded last first. The filter's scope does not
+// matter. A limit of 0 means all.
+func (w *Warehouse) Balances(ctx context.Context, by string, filter BalanceFilter, limit int) ([]BalanceBy, error) {
+	kept, ok := balances[by]
+	if !ok {
+		return nil, fmt.Errorf("the ledger cannot be added up by %q", by)
+	}
+	var columns []string
+	for _, c := range []string{"source", "stream", "shard", "run", "schema", "topic"} {
+		if slices.Contains(kept, c) {
+			columns = append(columns, "toString(l."+c+") AS "+c)
+		} else {
+			columns = append(columns, "'' AS "+c)
+		}
+	}
+	if by == "flush" {
+		columns = append(columns, "toInt32(l.partition) AS partition", "l.from_offset AS from_offset", "max(l.to_offset) AS end_offset")
+	} else {
+		columns = append(columns, "toInt32(0) AS partition", "toInt64(0) AS from_offset", "toInt64(0) AS end_offset")
+	}
+	for _, c := range []string{"extracted", "loaded", "duplicate", "quarantined", "filtered", "held", "records", "deleted"} {
+		columns = append(columns, "sum(l."+c+") AS "+c)
+	}
+	groups := make([]string, len(kept))
+	for i, c := range kept {
+		groups[i] = "l." + c
+	}
+	statement := "SELECT " + strings.Join(columns, ", ") + ", max(l.loaded_at) AS last_loaded FROM " + w.table("ledger") + " AS l FINAL WHERE l._deleted = 0 AND l.source != ''" +
+		" AND ({source:String} = '' OR l.source = {source:String}) AND ({run:String} = '' OR l.run = {run:String}) GROUP BY " + strings.Join(groups, ", ") +
+		" ORDER BY last_loaded DESC, " + strings.Join(groups, ", ")
+	args := []any{clickhouse.Named("source", filter.Source), clickhouse.Named("run", filter.Run)}
+	if limit > 0 {
+		statement += " LIMIT {limit:UInt64}"
+		args = append(args, clickhouse.Named("limit", uint64(limit)))
+	}
+	var rows []BalanceBy
+	if err := w.data.Select(ctx, &rows, statement, args...); err != nil {
+		return nil, w.wrap(err, "add up the ledger")
+	}
+	return rows, nil
 }

@@ -110,6 +110,7 @@ func commands(a *app) []*cobra.Command {
 		startCommand(a),
 		statusCommand(a),
 		ledgerCommand(a),
+		verifyCommand(a),
 		quarantineCommand(a),
 		queryCommand(a),
 		warehouseCommand(a),
@@ -251,7 +252,7 @@ func plural(n int, thing string) string {
 	if n == 1 {
 		return "1 " + thing
 	}
-	if strings.HasSuffix(thing, "y") {
+	if strings.HasSuffix(thing, "y") && !strings.HasSuffix(thing, "ay") && !strings.HasSuffix(thing, "ey") {
 		thing = strings.TrimSuffix(thing, "y") + "ie"
 	}
 	return fmt.Sprintf("%d %ss", n, thing)

@@ -20,25 +20,46 @@ var errUnbalanced = errors.New("the ledger does not balance")
 
 func ledgerCommand(a *app) *cobra.Command {
 	var filter warehouse.BalanceFilter
-	var flushes bool
+	var flushes, check bool
+	var by string
 	var limit int
 	c := &cobra.Command{
 		Use:   "ledger",
 		Short: "Shows the account of every row: extracted = loaded + duplicate + quarantined + filtered + held",
 		Long: `Shows what became of every row, by source and by run. The last line says whether everything balances; when something does
-not, the exit code is 1. Where a source counts its rows itself, "missing" is how many more it counts than were extracted.`,
+not, the exit code is 1. Where a source counts its rows itself, "missing" is how many more it counts than were extracted.
+
+With --check the ledger itself is held against what it is about: of every flush, its rows in the tables and in quarantine by
+where they came from, and of every run what its writer counted. Rows in whose place a newer one of their key stands are
+superseded, not lost; Kafka is asked which they were. Check while nothing is loading.`,
 		Example: `  headwater ledger
   headwater ledger --source hotline --limit 5     its five newest runs
   headwater ledger --run 01j9… --flushes          one run, every range of offsets
+  headwater ledger --by shard --source hotline    one line for each file
+  headwater ledger --check                        is the warehouse as the ledger says?
   headwater ledger --json > ledger.json`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if limit < 0 {
 				return fault.Usage(errors.New("--limit must be 0 (all) or more"))
 			}
+			if _, ok := ledgerBy[by]; by != "" && !ok {
+				return fault.Usage(errors.New("--by must be source, run, shard, flush or table"))
+			}
+			if check && (by != "" || flushes) {
+				return fault.Usage(errors.New("--check shows what is wrong; leave --by and --flushes out"))
+			}
 			p, err := a.load()
 			if err != nil {
 				return err
+			}
+			if check {
+				return a.checkLedger(cmd.Context(), p, filter)
+			}
+			if by != "" {
+				return a.withWarehouse(cmd.Context(), func(w *pipeline.Depot) error {
+					return a.showLedgerBy(cmd.Context(), p, w, by, filter, limit)
+				})
 			}
 			return a.withWarehouse(cmd.Context(), func(w *pipeline.Depot) error {
 				l, err := readLedger(cmd.Context(), w, filter, flushes, limit)
@@ -60,6 +81,8 @@ not, the exit code is 1. Where a source counts its rows itself, "missing" is how
 	c.Flags().StringVar(&filter.Run, "run", "", "only this run")
 	c.Flags().StringVar(&filter.Source, "source", "", "only this source")
 	c.Flags().BoolVar(&flushes, "flushes", false, "show every flush: range of offsets, shard, outcomes")
+	c.Flags().StringVar(&by, "by", "", "one table, added up by source, run, shard, flush or table")
+	c.Flags().BoolVar(&check, "check", false, "hold the ledger against tables, quarantine and runs")
 	c.Flags().IntVar(&limit, "limit", 20, "how many of the newest runs and flushes to show; 0 for all")
 	return c
 }

@@ -274,6 +274,9 @@ func (o *Options) quote() byte {
 func (o *Options) maxRowBytes() int { return int(cmp.Or(o.MaxRowBytes, defaultMaxRowBytes)) }
 func (o *Options) maxDepth() int    { return cmp.Or(o.MaxDepth, defaultMaxDepth) }
 
+// KeepsGone reports whether rows that go from a file stay where they were brought; whoever compares both asks.
+func (o *Options) KeepsGone() bool { return o.OnChange == mergeOnChange }
+
 // ReplacesContent reports whether a changed file replaces what it brought before; whoever checks the mapping asks.
 func (o *Options) ReplacesContent() bool {
 	return o.OnChange == "" || o.OnChange == replaceOnChange

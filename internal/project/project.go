@@ -310,3 +310,16 @@ func reason(err error) error {
 	}
 	return err
 }
+
+// KeepsGone tells of each stream of a source whether rows stay in the warehouse when they go from the system, because its
+// options say so.
+func (p *Project) KeepsGone(s *Source) map[string]bool {
+	out := map[string]bool{}
+	_, streams, _ := s.options(p.references(false)) // problems were told when the project was loaded
+	for name, options := range streams {
+		if o, ok := options.(interface{ KeepsGone() bool }); ok && o.KeepsGone() {
+			out[name] = true
+		}
+	}
+	return out
+}

@@ -308,6 +308,9 @@ func (c *collector) batch(ctx context.Context, out *content, r topic.Record, h m
 	l.Quarantined += int64(len(rejects))
 	out.yieldOf(h).quarantined += int64(len(rejects))
 
+	if keys := goneOf(rec); keys != nil {
+		return c.gone(out, o, rec, keys, mapping, l, a)
+	}
 	replays, err := replaysOf(rec)
 	if err != nil {
 		return err
@@ -353,6 +356,9 @@ func (c *collector) mapped(ctx context.Context, out *content, o origin, rec arro
 		return fmt.Errorf("map rows of %s/%s: %w", o.Source, o.Stream, err)
 	}
 	defer result.Release()
+	if err := c.onlyMended(rec, result, mapping.Schema()); err != nil {
+		return fmt.Errorf("map mended rows of %s/%s: %w", o.Source, o.Stream, err)
+	}
 	number := func(row uint32) uint32 {
 		if original != nil {
 			return original[row]
@@ -401,7 +407,20 @@ func (c *collector) mapped(ctx context.Context, out *content, o origin, rec arro
 	per.index = indexOf(result.Row, uint32(mapping.FanOut()), number)
 	per.identity = mapping.FanOut() == 1 && original == nil && n == int(rec.NumRows())
 	res.fill(&per, result.Row)
-	full := withLineage(c.mem, result.Records, o, per, &out.shared)
+	if mended := mendedOf(rec); mended != nil {
+		per.version = make([]uint64, n)
+		for i, row := range result.Row {
+			per.version[i] = mended[row]
+		}
+	}
+	c.take(out, p, o, result.Records, per)
+	return nil
+}
+
+// take adds records of one batch to what the flush brings to a table.
+func (c *collector) take(out *content, p *part, o origin, records arrow.Record, per perRow) {
+	full := withLineage(c.mem, records, o, per, &out.shared)
+	n := int(records.NumRows())
 	p.records = append(p.records, full)
 	p.rows += n
 	sum := p.expected[o.offset]
@@ -412,7 +431,6 @@ func (c *collector) mapped(ctx context.Context, out *content, o origin, rec arro
 	p.expected[o.offset] = sum
 	out.records += n
 	out.bytes += out.shared.bytes(full)
-	return nil
 }
 
 // indexOf numbers records within their batch: by their row where a row makes one record, else by row times fan-out plus the

@@ -582,7 +582,7 @@ func (l *landing) ledger() []warehouse.LedgerRow {
 			row := *line
 			row.Topic, row.Partition, row.Incarnation, row.From, row.To = base.Topic, base.Partition, base.Incarnation, base.From, base.To
 			row.Epoch, row.Next, row.StateIncarnation, row.Kind, row.Shape, row.LoadedAt = base.Epoch, base.Next, base.StateIncarnation, kind, base.Shape, base.LoadedAt
-			row.Deleted = deleted[a]
+			row.Deleted += deleted[a]
 			if held[a.schema] {
 				row.Held += row.Loaded
 				row.Loaded, row.Records, row.Warnings, row.Deleted = 0, 0, 0, 0
