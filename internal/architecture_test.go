@@ -84,7 +84,7 @@ var rules = []struct {
 	},
 	{
 		rule:  "what everybody imports imports nobody",
-		from:  []string{"internal/fault", "internal/secret", "internal/problem", "internal/crash", "internal/screen", "schemas/checkdigit"},
+		from:  []string{"internal/fault", "internal/secret", "internal/problem", "internal/crash", "internal/clock", "internal/screen", "schemas/checkdigit"},
 		never: []string{""},
 	},
 	{

@@ -14,13 +14,11 @@ import (
 )
 
 // The environment variables that say where to die ("point", or "point:n" for the n-th time it is passed), where to stay for
-// ever, which file is told what took how long, and which file says how far the clock is off (a duration, read anew each time,
-// so that the clock can jump under a running process).
+// ever, and which file is told what took how long.
 const (
 	Variable      = "HEADWATER_CRASH"
 	HoldVariable  = "HEADWATER_HOLD"
 	MarksVariable = "HEADWATER_MARKS"
-	ClockVariable = "HEADWATER_CLOCK"
 )
 
 // Took appends a line {"pid", "at", "step", "us"} to the file of MarksVariable.
@@ -49,23 +47,6 @@ func Took(step string, d time.Duration) {
 	if err != nil {
 		panic("crash: " + MarksVariable + ": " + err.Error())
 	}
-}
-
-// Now is the time, off by what the file of ClockVariable says.
-func Now() time.Time {
-	name := os.Getenv(ClockVariable)
-	if name == "" {
-		return time.Now()
-	}
-	text, err := os.ReadFile(name)
-	if err != nil {
-		panic("crash: " + ClockVariable + ": " + err.Error())
-	}
-	off, err := time.ParseDuration(strings.TrimSpace(string(text)))
-	if err != nil {
-		panic("crash: " + ClockVariable + ": " + err.Error())
-	}
-	return time.Now().Add(off)
 }
 
 var (

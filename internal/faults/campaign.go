@@ -14,6 +14,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -30,6 +31,8 @@ type campaign struct {
 	recent   []string // kinds since the last comparison
 	deferred int64    // physical doubles so far that were allowed or reported
 	lenient  bool     // a fault since the last comparison leaves single rows to the keys
+	gaps     int64    // recorded in the ledger by the last comparison
+	gap      bool     // a fault since the last comparison makes gaps
 	seen     int64    // how far the file of marks was read
 }
 
@@ -126,10 +129,15 @@ func (c *campaign) fault(ctx context.Context, k *kind) error {
 			return err
 		}
 	}
-	c.lenient = c.lenient || k.lenient
+	c.lenient, c.gap = c.lenient || k.lenient, c.gap || k.gap
 	c.recent = append(c.recent, k.name)
 	if err := k.make(ctx, c); err != nil {
 		return err
+	}
+	for _, i := range c.world.instances {
+		if i.fell() {
+			return fmt.Errorf("the program ended by itself: %s", i.tail())
+		}
 	}
 	c.world.kafka.Clear()
 	c.world.http.Clear()
@@ -283,7 +291,7 @@ func (c *campaign) settle(ctx context.Context) error {
 	if err := c.leaks(); err != nil {
 		return err
 	}
-	c.recent, c.lenient = nil, false
+	c.recent, c.lenient, c.gap = nil, false, false
 	return nil
 }
 
@@ -319,6 +327,19 @@ func (c *campaign) compare(ctx context.Context) error {
 		}
 	}
 	c.deferred = physical
+	rows, err := c.world.query(ctx, "SELECT count() AS n FROM ledger FINAL WHERE kind = 'gap'")
+	if err != nil {
+		return err
+	}
+	gaps, err := strconv.ParseInt(fmt.Sprint(rows[0]["n"]), 10, 64)
+	if err != nil {
+		return err
+	}
+	if gaps > c.gaps && !c.gap {
+		errs = append(errs, fmt.Errorf("%d gaps were recorded that no fault made", gaps-c.gaps))
+	}
+	c.report.gaps += max(0, gaps-c.gaps)
+	c.gaps = gaps
 	if unbalanced > 0 || held > 0 {
 		errs = append(errs, fmt.Errorf("%d lines of the ledger do not balance, %d rows are held", unbalanced, held))
 	}
@@ -347,9 +368,7 @@ func (c *campaign) leaks() error {
 					continue // the next service's socket takes its place
 				}
 			}
-			{
-				return fmt.Errorf("%s was left in the state folder of %s", e.Name(), i.dir)
-			}
+			return fmt.Errorf("%s was left in the state folder of %s", e.Name(), i.dir)
 		}
 	}
 	return nil

@@ -13,6 +13,7 @@ type kind struct {
 	brokers string // on which brokers, "" is all
 	settle  bool   // the end state is compared before and after it
 	lenient bool   // rows may be there twice physically afterwards: keys keep them single
+	gap     bool   // batches that were not loaded go: a gap is recorded
 	make    func(ctx context.Context, c *campaign) error
 }
 

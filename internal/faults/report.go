@@ -22,6 +22,7 @@ type report struct {
 	physical int64 // there twice beneath, one for those who read
 	allowed  int64 // of these, after a fault under which keys are what keeps rows single
 
+	gaps        int64 // recorded, where retention or a deleted topic took what was not loaded
 	quarantined int64
 	recoveries  []time.Duration // default settings, measured apart
 	everyday    []time.Duration // in the campaign
@@ -94,6 +95,7 @@ func (r *report) table(w io.Writer, o options) {
 		r.rows, r.checks, r.expected, r.lost, r.doubled, r.wrong)
 	fmt.Fprintf(w, "quarantined                     %d, exactly those expected if nothing above is lost, doubled or wrong\n", r.quarantined)
 	fmt.Fprintf(w, "physically there twice          %d, of which %d after faults that leave it to the keys\n", r.physical, r.allowed)
+	fmt.Fprintf(w, "gaps recorded                   %d, only where a fault made one\n", r.gaps)
 	if len(r.everyday) > 0 {
 		fmt.Fprintf(w, "recovery in the campaign        p50 %.2f s, p99 %.2f s (%d)\n", percentile(r.everyday, 0.5).Seconds(), percentile(r.everyday, 0.99).Seconds(), len(r.everyday))
 	}

@@ -27,6 +27,7 @@ var counties = []string{"上城区", "拱墅区", "西湖区", "滨江区", "萧
 var projectFiles = map[string]string{
 	"sources/figures.yaml": `source: figures
 owner: alpha
+on_gap: continue
 connector: file
 schedule: {continuous: true}
 streams:
@@ -47,6 +48,7 @@ streams:
 `,
 	"sources/cases.yaml": `source: cases
 owner: beta
+on_gap: continue
 connector: file
 schedule: {continuous: true}
 streams:
@@ -63,6 +65,7 @@ streams:
 `,
 	"sources/journal.yaml": `source: journal
 owner: alpha
+on_gap: continue
 connector: file
 schedule: {continuous: true}
 streams:
@@ -170,6 +173,13 @@ func (w *workload) changeFigures(file int) error {
 	return w.write(fmt.Sprintf("figures-%d.csv", file), "region,subject,day,value,note\n"+strings.Join(lines, "\n")+"\n")
 }
 
+// oversize adds a row to a file of figures that fits no message.
+func (w *workload) oversize(file int) error {
+	w.rows++
+	w.figures[file] = append(w.figures[file], fmt.Sprintf("上城区,oversized,2024-01-01,1,%s", strings.Repeat("x", 17<<20)))
+	return w.write(fmt.Sprintf("figures-%d.csv", file), "region,subject,day,value,note\n"+strings.Join(w.figures[file], "\n")+"\n")
+}
+
 // changeCases gives some cases of a file another time and adds some. None goes: the source merges, and what is gone from a
 // content that nobody read would not be known.
 func (w *workload) changeCases(file int) error {
@@ -227,6 +237,8 @@ func (w *workload) expected() state {
 		for _, line := range lines {
 			f := strings.Split(line, ",")
 			switch {
+			case f[1] == "oversized":
+				s.quarantine["figures oversized"]++
 			case f[0] == "合计":
 			case f[3] == "很多":
 				s.quarantine["figures "+f[1]]++

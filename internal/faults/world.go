@@ -327,6 +327,17 @@ func (i *instance) killed() bool {
 	return ok && status.Signaled() && status.Signal() == syscall.SIGKILL
 }
 
+// fell reports whether the last process ended by itself, with an error.
+func (i *instance) fell() bool {
+	if i.cmd == nil || i.alive() || i.killed() {
+		return false
+	}
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	exit, ok := errors.AsType[*exec.ExitError](i.code)
+	return ok && exit.ExitCode() != 128+int(syscall.SIGTERM)
+}
+
 // stop ends the process in good order: it must end with code 0, everything loaded, or with the signal's when it
 // had not begun to serve.
 func (i *instance) stop(within time.Duration) error {
@@ -454,10 +465,14 @@ func (w *world) state(ctx context.Context) (state, error) {
 		}
 		s.cases[key] = fmt.Sprint(r["opened"])
 	}
-	if rows, err = w.query(ctx, "SELECT source, columns FROM quarantine FINAL WHERE status = 'open'"); err != nil {
+	if rows, err = w.query(ctx, "SELECT source, columns, rules FROM quarantine FINAL WHERE status = 'open'"); err != nil {
 		return s, err
 	}
 	for _, r := range rows {
+		if strings.Contains(fmt.Sprint(r["rules"]), "row.too-large") { // kept by hash, size and place
+			s.quarantine[fmt.Sprintf("%v oversized", r["source"])]++
+			continue
+		}
 		var columns map[string]any
 		if err := json.Unmarshal([]byte(fmt.Sprint(r["columns"])), &columns); err != nil {
 			return s, fmt.Errorf("columns of a quarantined row: %w", err)

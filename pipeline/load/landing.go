@@ -10,6 +10,7 @@ import (
 
 	"github.com/apache/arrow/go/v17/arrow"
 
+	"github.com/headwater-data/headwater/internal/clock"
 	"github.com/headwater-data/headwater/internal/crash"
 	"github.com/headwater-data/headwater/internal/fault"
 	"github.com/headwater-data/headwater/pipeline/message"
@@ -582,7 +583,7 @@ func (l *landing) ledger() []warehouse.LedgerRow {
 	}
 	base := warehouse.LedgerRow{
 		Topic: l.id.topic, Partition: int32(l.id.partition), Incarnation: incarnation, From: f.From, To: f.To,
-		Epoch: f.After.Epoch, Next: f.After.Next, StateIncarnation: f.After.Incarnation, Kind: kind, Shape: f.Shape, LoadedAt: time.Now().UTC(), CursorOffset: -1,
+		Epoch: f.After.Epoch, Next: f.After.Next, StateIncarnation: f.After.Incarnation, Kind: kind, Shape: f.Shape, LoadedAt: clock.Now().UTC(), CursorOffset: -1,
 	}
 	whole := base
 	var rows []warehouse.LedgerRow
