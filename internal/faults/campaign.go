@@ -364,8 +364,8 @@ func (c *campaign) leaks() error {
 			case "run.lock", "instance", "key", "keys", "masking.key":
 				continue
 			case "control":
-				if i.killed() {
-					continue // the next service's socket takes its place
+				if !i.ended0() {
+					continue // of a process that was killed; the next service's socket takes its place
 				}
 			}
 			return fmt.Errorf("%s was left in the state folder of %s", e.Name(), i.dir)

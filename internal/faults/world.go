@@ -327,6 +327,16 @@ func (i *instance) killed() bool {
 	return ok && status.Signaled() && status.Signal() == syscall.SIGKILL
 }
 
+// ended0 reports whether the last process served and came to its end in good order.
+func (i *instance) ended0() bool {
+	if i.cmd == nil || i.alive() {
+		return false
+	}
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	return i.code == nil
+}
+
 // fell reports whether the last process ended by itself, with an error.
 func (i *instance) fell() bool {
 	if i.cmd == nil || i.alive() || i.killed() {
