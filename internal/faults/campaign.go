@@ -364,8 +364,13 @@ func (c *campaign) leaks() error {
 			case "run.lock", "instance", "key", "keys", "masking.key":
 				continue
 			case "control":
-				if !i.ended0() {
-					continue // of a process that was killed; the next service's socket takes its place
+				// What a process leaves that was killed, the next service clears away.
+				left, err := os.ReadDir(filepath.Join(i.dir, ".headwater", "control"))
+				if err != nil {
+					return err
+				}
+				if len(left) == 0 || !i.ended0() {
+					continue
 				}
 			}
 			return fmt.Errorf("%s was left in the state folder of %s", e.Name(), i.dir)
@@ -374,5 +379,98 @@ func (c *campaign) leaks() error {
 	return nil
 }
 
-// recovery measures, with default settings, how long it takes from a process being up again after a kill to its first commit.
-func (c *campaign) recovery(context.Context) error { return nil }
+// recovery measures with default settings, session and flushes, what the campaign's small ones would hide: first the share of the
+// protocol in undisturbed flushes of full size, then how long it takes from a process being started again after a kill to its
+// first commit.
+func (c *campaign) recovery(ctx context.Context) error {
+	c.world.defaults = true
+	i, err := c.world.instance(0)
+	if err != nil {
+		return err
+	}
+	if err := c.protocol(ctx, i); err != nil {
+		return err
+	}
+	for n := range c.options.recovery {
+		if err := c.work.change(); err != nil {
+			return err
+		}
+		if err := i.start(); err != nil {
+			return err
+		}
+		if _, err := c.mark(ctx, time.Minute, func(m mark) bool { return m.PID == i.cmd.Process.Pid && m.Step == "commit" }); err != nil {
+			return fmt.Errorf("recovery %d: %w: %s", n, err, i.tail())
+		}
+		// There is work when it dies, and when it is back.
+		for range 2 {
+			if err := c.work.change(); err != nil {
+				return err
+			}
+		}
+		c.between(ctx, 0, 1500*time.Millisecond)
+		c.kill(i)
+		if err := c.work.change(); err != nil {
+			return err
+		}
+		if err := i.start(); err != nil {
+			return err
+		}
+		began := time.Now()
+		if _, err := c.mark(ctx, time.Minute, func(m mark) bool { return m.PID == i.cmd.Process.Pid && m.Step == "commit" }); err != nil {
+			return fmt.Errorf("recovery %d: %w: %s", n, err, i.tail())
+		}
+		c.report.recoveries = append(c.report.recoveries, time.Since(began))
+		c.log.Debug("recovered", "took", time.Since(began).Round(time.Millisecond))
+	}
+	return c.settle(ctx)
+}
+
+// protocol takes the time of flushes of full size that nobody disturbs: all of claims, intents (with the shape that they name)
+// and final commits, against the whole, from when a flush's rows are in hand to its final commit.
+func (c *campaign) protocol(ctx context.Context, i *instance) error {
+	if err := i.stop(time.Minute); err != nil {
+		return err
+	}
+	if _, err := c.marks(); err != nil {
+		return err
+	}
+	usual := c.work.scale
+	c.work.scale = 100_000
+	for range 3 {
+		for file := range c.work.figures {
+			if err := c.work.changeFigures(file); err != nil {
+				return err
+			}
+		}
+		if err := i.run(ctx, 5*time.Minute); err != nil {
+			return err
+		}
+	}
+	list, err := c.marks()
+	if err != nil {
+		return err
+	}
+	for _, m := range list {
+		took := time.Duration(m.US) * time.Microsecond
+		switch m.Step {
+		case "claim":
+			c.report.protocol += took
+			c.report.flushing += took
+		case "intent", "commit", "StoreShape":
+			c.report.protocol += took
+		case "flush":
+			c.report.flushing += took
+			c.report.flushes++
+		}
+	}
+	if c.report.flushes == 0 {
+		return errors.New("no flush was seen")
+	}
+	c.work.scale = usual
+	for file := range c.work.figures { // small again
+		if err := c.work.changeFigures(file); err != nil {
+			return err
+		}
+	}
+	return c.settle(ctx)
+}

@@ -25,11 +25,9 @@ type report struct {
 	gaps        int64 // recorded, where retention or a deleted topic took what was not loaded
 	quarantined int64
 	recoveries  []time.Duration // default settings, measured apart
-	everyday    []time.Duration // in the campaign
 	protocol    time.Duration
 	flushing    time.Duration
 	flushes     int
-	claims      int
 }
 
 func newReport() *report {
@@ -96,9 +94,6 @@ func (r *report) table(w io.Writer, o options) {
 	fmt.Fprintf(w, "quarantined                     %d, exactly those expected if nothing above is lost, doubled or wrong\n", r.quarantined)
 	fmt.Fprintf(w, "physically there twice          %d, of which %d after faults that leave it to the keys\n", r.physical, r.allowed)
 	fmt.Fprintf(w, "gaps recorded                   %d, only where a fault made one\n", r.gaps)
-	if len(r.everyday) > 0 {
-		fmt.Fprintf(w, "recovery in the campaign        p50 %.2f s, p99 %.2f s (%d)\n", percentile(r.everyday, 0.5).Seconds(), percentile(r.everyday, 0.99).Seconds(), len(r.everyday))
-	}
 	if len(r.recoveries) > 0 {
 		fmt.Fprintf(w, "recovery, default settings      p50 %.2f s, p99 %.2f s (%d)\n", percentile(r.recoveries, 0.5).Seconds(), out.RecoveryP99, len(r.recoveries))
 	}

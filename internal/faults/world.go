@@ -38,6 +38,7 @@ type world struct {
 
 	session   time.Duration // of the program's group members
 	flushRows int
+	defaults  bool // session and limits are left as the program has them
 	instances []*instance
 }
 
@@ -245,6 +246,10 @@ broker: {addresses: [%s], %spartitions: 2, session: %s}
 warehouse: {address: %q, user: %s, password: "${env:FAULTS_WAREHOUSE_PASSWORD}"}
 limits: {flush_rows: %d, readers: 2, flush_wait: 100ms}
 `, strings.Join(quoted, ", "), w.broker.login(), w.session, w.http.Addr(), w.warehouse.end.User, w.flushRows)
+	if w.defaults {
+		text = strings.Replace(text, fmt.Sprintf(", session: %s", w.session), "", 1)
+		text = text[:strings.Index(text, "limits:")]
+	}
 	return os.WriteFile(filepath.Join(i.dir, "headwater.yaml"), []byte(text), 0o644)
 }
 
@@ -461,7 +466,7 @@ func (w *world) state(ctx context.Context) (state, error) {
 	for _, r := range rows {
 		key := fmt.Sprint(r["subject"])
 		if _, twice := s.figures[key]; twice {
-			key += " again"
+			key += again
 		}
 		s.figures[key] = fmt.Sprint(r["value"])
 	}
@@ -471,7 +476,7 @@ func (w *world) state(ctx context.Context) (state, error) {
 	for _, r := range rows {
 		key := fmt.Sprint(r["case_id"])
 		if _, twice := s.cases[key]; twice {
-			key += " again"
+			key += again
 		}
 		s.cases[key] = fmt.Sprint(r["opened"])
 	}
