@@ -12,6 +12,9 @@ FUZZTIME ?= 20s
 # How long make soak goes on.
 SOAKTIME ?= 4h
 
+# The program that the fault campaign upgrades from: the last one before it threw dead members out of groups.
+OLD ?= e09f16d
+
 TAGS := assert
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 
@@ -46,10 +49,10 @@ bench-stages: engine ## measure each stage's speed and memory
 	$(GO) test -run '^$$' -bench . -benchmem ./...
 
 faults: engine ## the fault campaign: 1,000 kills, 200 on Apache Kafka; ends with a RESULT line
-	$(GO) run ./internal/faults -broker both -kills 1000 -kafka-kills 200 -recovery 100
+	$(GO) run ./internal/faults -broker both -kills 1000 -kafka-kills 200 -recovery 100 -old $(OLD)
 
 soak: engine ## the fault campaign for SOAKTIME
-	$(GO) run ./internal/faults -broker both -duration $(SOAKTIME) -recovery 100
+	$(GO) run ./internal/faults -broker both -duration $(SOAKTIME) -recovery 100 -old $(OLD)
 
 lint: ## vet, staticcheck, gofmt
 	@test -z "$$(gofmt -l .)" || { echo "gofmt would change:" >&2; gofmt -l . >&2; exit 1; }

@@ -28,6 +28,7 @@ type campaign struct {
 	log     *slog.Logger
 	report  *report
 
+	schema   int      // versions of the cases' schema that were made
 	recent   []string // kinds since the last comparison
 	deferred int64    // physical doubles so far that were allowed or reported
 	lenient  bool     // a fault since the last comparison leaves single rows to the keys
@@ -36,11 +37,11 @@ type campaign struct {
 	seen     int64    // how far the file of marks was read
 }
 
-func newCampaign(ctx context.Context, o options, dir, binary string, total *report, log *slog.Logger, rng *rand.Rand) (*campaign, error) {
+func newCampaign(ctx context.Context, o options, dir, binary, old string, total *report, log *slog.Logger, rng *rand.Rand) (*campaign, error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, err
 	}
-	w, err := newWorld(ctx, dir, binary, o.broker, log)
+	w, err := newWorld(ctx, dir, binary, old, o.broker, log)
 	if err != nil {
 		return nil, err
 	}
@@ -114,6 +115,9 @@ func (c *campaign) kinds() []*kind {
 			continue
 		}
 		if k.brokers != "" && !strings.Contains(" "+k.brokers+" ", " "+c.options.broker+" ") {
+			continue
+		}
+		if k.name == "program-upgraded" && c.world.old == "" {
 			continue
 		}
 		out = append(out, k)

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 )
@@ -42,6 +43,8 @@ var points = []string{"claimed", "produced", "written", "collecting", "intent", 
 func init() {
 	kinds = append(kinds,
 		kind{name: "kill", weight: 20, make: killAtRandom},
+		kind{name: "kill-ingester", weight: 3, make: killIngester},
+		kind{name: "kill-loader", weight: 3, make: killLoader},
 		kind{name: "kill-early", weight: 4, make: killEarly},
 	)
 	for _, p := range points {
@@ -56,6 +59,26 @@ func killAtRandom(ctx context.Context, c *campaign) error {
 		return err
 	}
 	c.between(ctx, 0, 600*time.Millisecond)
+	c.kill(i)
+	return nil
+}
+
+// killIngester kills a process that only writes: its loaders wait before they collect anything.
+func killIngester(ctx context.Context, c *campaign) error { return c.unloaded(ctx) }
+
+// killLoader kills a process that only loads: it waits for ever after its first claim, before it writes a batch.
+func killLoader(ctx context.Context, c *campaign) error {
+	if err := c.unloaded(ctx); err != nil {
+		return err
+	}
+	i := c.world.instances[0]
+	if err := i.start("HEADWATER_HOLD=claimed"); err != nil {
+		return err
+	}
+	if _, err := c.mark(ctx, 5*time.Second, func(m mark) bool { return m.PID == i.cmd.Process.Pid }); err != nil && !errors.Is(err, errNoMark) {
+		return err
+	}
+	c.between(ctx, 0, 400*time.Millisecond)
 	c.kill(i)
 	return nil
 }

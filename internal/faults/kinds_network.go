@@ -32,8 +32,8 @@ func init() {
 		kind{name: "memory-limit", weight: 1, make: answered(http.StatusInternalServerError, 241, "Code: 241. DB::Exception: Memory limit (total) exceeded: would use 1.00 GiB. (MEMORY_LIMIT_EXCEEDED)")},
 		kind{name: "disk-full", weight: 1, make: answered(http.StatusInternalServerError, 243, "Code: 243. DB::Exception: Cannot reserve 1.00 MiB, not enough space. (NOT_ENOUGH_SPACE)")},
 		kind{name: "table-read-only", weight: 1, make: answered(http.StatusInternalServerError, 242, "Code: 242. DB::Exception: Table is in readonly mode. (TABLE_IS_READ_ONLY)")},
-		kind{name: "user-read-only", weight: 1, make: answered(http.StatusInternalServerError, 164, "Code: 164. DB::Exception: Cannot execute query in readonly mode. (READONLY)")},
-		kind{name: "status-500", weight: 1, make: answered(http.StatusInternalServerError, 0, "Internal Server Error")},
+		kind{name: "user-read-only", weight: 1, make: refused(http.StatusInternalServerError, 164, "Code: 164. DB::Exception: Cannot execute query in readonly mode. (READONLY)")},
+		kind{name: "status-500", weight: 1, make: refused(http.StatusInternalServerError, 0, "Internal Server Error")},
 		kind{name: "status-503", weight: 1, make: answered(http.StatusServiceUnavailable, 0, "Service Unavailable")},
 	)
 }
@@ -206,12 +206,20 @@ func away(refuse func(c *campaign, on bool)) func(ctx context.Context, c *campai
 	}
 }
 
-// answered answers inserts in the server's place for a while. After an answer that means that the table does not take the rows
-// they are held, until a process that starts later repairs them.
+// answered answers inserts in the server's place for a while, with what may pass by itself: they are tried again.
 func answered(status, code int, text string) func(ctx context.Context, c *campaign) error {
+	return insteadOf([]string{"observation", "hotline_case", ""}, 4, status, code, text)
+}
+
+// refused answers one insert with what means that the table does not take the rows: they are held, until a process that starts
+// later repairs them.
+func refused(status, code int, text string) func(ctx context.Context, c *campaign) error {
+	return insteadOf([]string{"observation", "hotline_case"}, 1, status, code, text)
+}
+
+func insteadOf(tables []string, most, status, code int, text string) func(ctx context.Context, c *campaign) error {
 	return func(ctx context.Context, c *campaign) error {
-		table := []string{"observation", "hotline_case", ""}[c.rng.IntN(3)]
-		o := c.world.http.Answer(faultproxy.Insert, table, 1+c.rng.IntN(4), status, code, text)
+		o := c.world.http.Answer(faultproxy.Insert, tables[c.rng.IntN(len(tables))], 1+c.rng.IntN(most), status, code, text)
 		if _, err := c.busy(ctx); err != nil {
 			return err
 		}

@@ -37,6 +37,8 @@ func init() {
 		kind{name: "topic-recreated", weight: 1, settle: true, gap: true, make: recreateTopic},
 		kind{name: "partitions-added", weight: 1, make: addPartitions},
 		kind{name: "mapping-changed", weight: 2, make: changeMapping},
+		kind{name: "schema-changed", weight: 1, make: changeSchema},
+		kind{name: "program-upgraded", weight: 1, make: upgrade},
 		kind{name: "clock-jump", weight: 2, make: jump},
 		kind{name: "message-duplicated", weight: 1, make: message(duplicated)},
 		kind{name: "message-corrupt", weight: 1, make: message(corrupt)},
@@ -484,6 +486,57 @@ func changeMapping(ctx context.Context, c *campaign) error {
 	if len(rows) > 0 {
 		return fmt.Errorf("messages with rows of two mappings: %v", rows)
 	}
+	return nil
+}
+
+// changeSchema gives the cases' schema another field, in a higher version, between a crash in a flush and its replay.
+func changeSchema(ctx context.Context, c *campaign) error {
+	point := []string{"intent", "inserted", "between-tables", "before-ledger", "before-final-commit"}[c.rng.IntN(5)]
+	if err := killAt(point)(ctx, c); err != nil {
+		return err
+	}
+	c.schema++
+	text := strings.Replace(c.world.caseSchema, "version: 1\n", fmt.Sprintf("version: %d\n", 1+c.schema), 1)
+	for n := range c.schema {
+		text = strings.TrimRight(text, "\n") + fmt.Sprintf("\n  - name: extra_%d\n    title: { zh: 附加, en: Extra }\n    description: For the campaign.\n    type: string\n", n)
+	}
+	if err := os.WriteFile(filepath.Join(c.world.dir, "project", "schemas", "hotline_case.yaml"), []byte(text), 0o644); err != nil {
+		return err
+	}
+	i, err := c.busy(ctx)
+	if err != nil {
+		return err
+	}
+	c.between(ctx, 0, 500*time.Millisecond)
+	c.kill(i)
+	rows, err := c.world.query(ctx, fmt.Sprintf("SELECT count() AS n FROM system.columns WHERE database = 'headwater' AND table = 'hotline_case' AND name = 'extra_%d'", c.schema-1))
+	if err != nil {
+		return err
+	}
+	if fmt.Sprint(rows[0]["n"]) != "1" {
+		c.log.Debug("the program was killed before it had the new schema")
+	}
+	return nil
+}
+
+// upgrade lets an older program work and kills it; the present one goes on from there.
+func upgrade(ctx context.Context, c *campaign) error {
+	i := c.world.instances[0]
+	c.kill(i)
+	present := c.world.binary
+	c.world.binary = c.world.old
+	_, err := c.busy(ctx)
+	c.world.binary = present
+	if err != nil {
+		return err
+	}
+	c.between(ctx, 500*time.Millisecond, 1500*time.Millisecond) // it makes no marks that would tell when it works
+	c.kill(i)
+	if i, err = c.busy(ctx); err != nil {
+		return err
+	}
+	c.between(ctx, 0, 500*time.Millisecond)
+	c.kill(i)
 	return nil
 }
 

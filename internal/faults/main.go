@@ -52,6 +52,7 @@ type options struct {
 	scale    int
 	every    int
 	dir      string
+	old      string
 	verbose  bool
 	json     bool
 }
@@ -71,6 +72,7 @@ func parse(args []string, errs io.Writer) (options, error) {
 	f.IntVar(&o.scale, "rows", 3000, "rows of a file, about")
 	f.IntVar(&o.every, "every", 20, "compare the end state after so many faults")
 	f.StringVar(&o.dir, "dir", "", "folder to work in, which is kept (default: a temporary one, kept when something is wrong)")
+	f.StringVar(&o.old, "old", "", "revision of the program that program-upgraded begins with (default: without that kind)")
 	f.BoolVar(&o.verbose, "v", false, "say each fault")
 	f.BoolVar(&o.json, "json", false, "write the RESULT line alone")
 	if err := f.Parse(args); err != nil {
@@ -115,11 +117,17 @@ func run(ctx context.Context, args []string, out, errs io.Writer) error {
 		return err
 	}
 	log.Info("the fault campaign begins", "seed", o.seed, "broker", o.broker, "dir", dir)
-	binary, err := build(ctx, dir)
+	binary, err := build(ctx, ".", filepath.Join(dir, "headwater"))
 	if err != nil {
 		return err
 	}
-	total, err := campaigns(ctx, o, dir, binary, log)
+	old := ""
+	if o.old != "" {
+		if old, err = buildOld(ctx, dir, o.old); err != nil {
+			return err
+		}
+	}
+	total, err := campaigns(ctx, o, dir, binary, old, log)
 	if err == nil && o.dir == "" {
 		err = os.RemoveAll(dir)
 	}
@@ -138,17 +146,39 @@ func run(ctx context.Context, args []string, out, errs io.Writer) error {
 }
 
 // build builds the program with the fault points in it.
-func build(ctx context.Context, dir string) (string, error) {
-	binary := filepath.Join(dir, "headwater")
+func build(ctx context.Context, source, binary string) (string, error) {
 	c := exec.CommandContext(ctx, "go", "build", "-tags", "faults", "-o", binary, "github.com/headwater-data/headwater/cmd/headwater")
+	c.Dir = source
 	if text, err := c.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("build the program: %w: %s", err, text)
 	}
 	return binary, nil
 }
 
+// buildOld builds the program as it was at a revision.
+func buildOld(ctx context.Context, dir, revision string) (string, error) {
+	source := filepath.Join(dir, "old")
+	if err := os.MkdirAll(source, 0o755); err != nil {
+		return "", err
+	}
+	archive := filepath.Join(dir, "old.tar")
+	top, err := exec.CommandContext(ctx, "git", "rev-parse", "--show-toplevel").Output()
+	if err != nil {
+		return "", fmt.Errorf("find the repository: %w", err)
+	}
+	for _, args := range [][]string{
+		{"git", "-C", strings.TrimSpace(string(top)), "archive", "-o", archive, revision},
+		{"tar", "-xf", archive, "-C", source},
+	} {
+		if text, err := exec.CommandContext(ctx, args[0], args[1:]...).CombinedOutput(); err != nil {
+			return "", fmt.Errorf("take the program as it was at %s: %w: %s", revision, err, text)
+		}
+	}
+	return build(ctx, source, filepath.Join(dir, "headwater-old"))
+}
+
 // campaigns runs one campaign for each broker, one after another.
-func campaigns(ctx context.Context, o options, dir, binary string, log *slog.Logger) (*report, error) {
+func campaigns(ctx context.Context, o options, dir, binary, old string, log *slog.Logger) (*report, error) {
 	total := newReport()
 	var parts []options
 	switch o.broker {
@@ -162,7 +192,7 @@ func campaigns(ctx context.Context, o options, dir, binary string, log *slog.Log
 		parts = []options{o}
 	}
 	for n, part := range parts {
-		c, err := newCampaign(ctx, part, filepath.Join(dir, part.broker), binary, total, log.With("broker", part.broker), rand.New(rand.NewPCG(o.seed, uint64(n))))
+		c, err := newCampaign(ctx, part, filepath.Join(dir, part.broker), binary, old, total, log.With("broker", part.broker), rand.New(rand.NewPCG(o.seed, uint64(n))))
 		if err != nil {
 			return total, err
 		}

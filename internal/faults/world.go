@@ -28,6 +28,7 @@ import (
 type world struct {
 	dir    string
 	binary string
+	old    string // an older program, "" if there is none
 	log    *slog.Logger
 
 	broker    broker
@@ -40,6 +41,8 @@ type world struct {
 	flushRows int
 	defaults  bool // session and limits are left as the program has them
 	instances []*instance
+
+	caseSchema string // of the cases, as the program has it
 }
 
 // broker is the Kafka of the campaign: embedded or Apache's.
@@ -138,8 +141,8 @@ func (a apache) restore(ctx context.Context) error {
 }
 
 // newWorld starts the servers and writes the project.
-func newWorld(ctx context.Context, dir, binary, kind string, log *slog.Logger) (_ *world, err error) {
-	w := &world{dir: dir, binary: binary, log: log, client: &http.Client{Timeout: time.Minute}, session: time.Second, flushRows: 3000}
+func newWorld(ctx context.Context, dir, binary, old, kind string, log *slog.Logger) (_ *world, err error) {
+	w := &world{dir: dir, binary: binary, old: old, log: log, client: &http.Client{Timeout: time.Minute}, session: time.Second, flushRows: 3000}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, w.close())
@@ -181,7 +184,16 @@ func newWorld(ctx context.Context, dir, binary, kind string, log *slog.Logger) (
 			return nil, err
 		}
 	}
-	return w, os.MkdirAll(filepath.Join(dir, "project", "data"), 0o755)
+	found, err := exec.CommandContext(ctx, "go", "list", "-f", "{{.Dir}}", "github.com/headwater-data/headwater/schemas").Output()
+	if err != nil {
+		return nil, fmt.Errorf("find the standard schemas: %w", err)
+	}
+	text, err := os.ReadFile(filepath.Join(strings.TrimSpace(string(found)), "standard", "hotline_case.yaml"))
+	if err != nil {
+		return nil, err
+	}
+	w.caseSchema = string(text)
+	return w, errors.Join(os.MkdirAll(filepath.Join(dir, "project", "data"), 0o755), os.MkdirAll(filepath.Join(dir, "project", "schemas"), 0o755))
 }
 
 func (w *world) close() error {
@@ -224,7 +236,7 @@ func (w *world) instance(n int) (*instance, error) {
 		if err := os.MkdirAll(i.dir, 0o755); err != nil {
 			return nil, err
 		}
-		for _, name := range []string{"sources", "indicators"} {
+		for _, name := range []string{"sources", "indicators", "schemas"} {
 			if err := os.Symlink(filepath.Join(w.dir, "project", name), filepath.Join(i.dir, name)); err != nil {
 				return nil, err
 			}
