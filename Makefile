@@ -9,6 +9,12 @@ export HEADWATER_REALDATA ?= $(abspath ../shared/data)
 # How long each fuzz target is tried by make fuzz.
 FUZZTIME ?= 20s
 
+# How long make soak goes on.
+SOAKTIME ?= 4h
+
+# The program that the fault campaign upgrades from: the last one before it threw dead members out of groups.
+OLD ?= e09f16d
+
 TAGS := assert
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 
@@ -16,7 +22,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 
 .DEFAULT_GOAL := help
-.PHONY: help build engine test test-realdata bench bench-stages lint fuzz generate verify demo clean
+.PHONY: help build engine test test-realdata bench bench-stages faults soak lint fuzz generate verify demo clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -41,6 +47,12 @@ bench: engine ## measure the whole pipeline against the engine alone; ends with 
 
 bench-stages: engine ## measure each stage's speed and memory
 	$(GO) test -run '^$$' -bench . -benchmem ./...
+
+faults: engine ## the fault campaign: 1,000 kills, 200 on Apache Kafka; ends with a RESULT line
+	$(GO) run ./internal/faults -broker both -kills 1000 -kafka-kills 200 -recovery 100 -old $(OLD)
+
+soak: engine ## the fault campaign for SOAKTIME
+	$(GO) run ./internal/faults -broker both -duration $(SOAKTIME) -recovery 100 -old $(OLD)
 
 lint: ## vet, staticcheck, gofmt
 	@test -z "$$(gofmt -l .)" || { echo "gofmt would change:" >&2; gofmt -l . >&2; exit 1; }

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/headwater-data/headwater/connectors"
+	"github.com/headwater-data/headwater/internal/clock"
 	"github.com/headwater-data/headwater/internal/fault"
 	"github.com/headwater-data/headwater/internal/project"
 	"github.com/headwater-data/headwater/pipeline/ingest"
@@ -276,7 +277,7 @@ func (w *Works) ingest(ctx, reading context.Context, source *project.Source, run
 	out = SourceReport{Source: source.Name, Title: source.Title}
 	defer func() { out.Took = time.Since(began) }()
 	reader, err := s.project.OpenSource(ctx, source.Name, connectors.Environment{
-		Dir: s.project.Dir, Allocator: s.opts.Allocator, Logger: s.opts.Logger.With("source", source.Name), Now: time.Now,
+		Dir: s.project.Dir, Allocator: s.opts.Allocator, Logger: s.opts.Logger.With("source", source.Name), Now: clock.Now,
 	})
 	if err != nil {
 		out.Err = fmt.Errorf("source %s: %w", source.Name, err)

@@ -137,7 +137,8 @@ func Open(ctx context.Context, p *project.Project, opts Options) (s *Session, er
 	if s.warehouse, err = awaitServer(ctx, opts.Logger, "the warehouse", func() (*Depot, error) { return OpenWarehouse(ctx, p, opts) }); err != nil {
 		return s, err
 	}
-	if err = s.prepareWarehouse(ctx); err != nil {
+	// It may go away again in the middle of it; what was done by then is found done.
+	if _, err = awaitServer(ctx, opts.Logger, "the warehouse", func() (struct{}, error) { return struct{}{}, s.prepareWarehouse(ctx) }); err != nil {
 		return s, err
 	}
 	if err = s.openBroker(ctx); err != nil {

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/ClickHouse/clickhouse-go/v2"
+
+	"github.com/headwater-data/headwater/internal/clock"
 )
 
 // What has become of a quarantined row.
@@ -215,7 +217,7 @@ func (w *Warehouse) SetQuarantineStatus(ctx context.Context, ids []string, statu
 	for _, r := range rows {
 		found[r.ID()] = r
 	}
-	at := time.Now().UTC()
+	at := clock.Now().UTC()
 	changed := make([]QuarantineRow, 0, len(ids))
 	for i, id := range ids {
 		r, ok := found[id]
@@ -244,7 +246,7 @@ func (w *Warehouse) writeStatus(ctx context.Context, at time.Time, rows []Quaran
 func (w *Warehouse) Supersede(ctx context.Context, source, stream, shard string, before time.Time) error {
 	// The quarantine keeps milliseconds: a row of the new content must not seem older than itself.
 	before = before.Truncate(time.Millisecond)
-	at := time.Now().UTC()
+	at := clock.Now().UTC()
 	for {
 		// Pages keep memory flat; a page that was written is open no more.
 		const page = 10_000

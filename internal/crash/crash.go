@@ -1,8 +1,13 @@
 //go:build !faults
 
-// Package crash names the points at which the fault tests kill the process. In a program built without the tag `faults` the
-// points do nothing and cost nothing.
+// Package crash names the points at which the fault tests kill the process, and the steps whose time they take. In a program
+// built without the tag `faults` all of it does nothing and costs nothing.
 package crash
+
+import "time"
 
 // Point is a place where a test may kill the process.
 func Point(string) {}
+
+// Took tells a test how long a step took.
+func Took(string, time.Duration) {}

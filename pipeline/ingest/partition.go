@@ -137,6 +137,7 @@ func (p *Partition) read(ctx context.Context, a ReadLog, queue *[]Event) error {
 func (p *Partition) TakeOver(ctx context.Context) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	began := time.Now()
 	for {
 		if err := p.index.Refresh(ctx); err != nil {
 			return err
@@ -160,6 +161,7 @@ func (p *Partition) TakeOver(ctx context.Context) error {
 			}
 			p.dirty[shard] = pos
 		}
+		crash.Took("claim", time.Since(began))
 		p.log.Debug("holding the partition", "topic", p.topic, "partition", p.partition, "epoch", p.state.Log.Epoch, "shards", len(p.state.Cursors))
 		return nil
 	}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/apache/arrow/go/v17/arrow"
 
+	"github.com/headwater-data/headwater/internal/clock"
 	"github.com/headwater-data/headwater/internal/crash"
 	"github.com/headwater-data/headwater/internal/fault"
 	"github.com/headwater-data/headwater/pipeline/message"
@@ -62,9 +63,11 @@ func (l *landing) run(ctx context.Context) error {
 			if err != nil {
 				return err
 			}
-			if took := time.Since(began); took > slow {
+			took := time.Since(began)
+			if took > slow {
 				l.log.Debug("a step took long", "step", strings.TrimPrefix(fmt.Sprintf("%T", a), "load."), "took", took)
 			}
+			l.told(a, took)
 			if event != nil {
 				next = event
 			}
@@ -73,6 +76,22 @@ func (l *landing) run(ctx context.Context) error {
 			return fault.Permanent(errors.New("load: no event followed: a fault of the program"))
 		}
 	}
+}
+
+// told gives the fault campaign the time of a step, and of the whole flush when its final commit is done: from when its content
+// was in hand.
+func (l *landing) told(a Action, took time.Duration) {
+	c, ok := a.(Commit)
+	if !ok {
+		crash.Took(strings.TrimPrefix(fmt.Sprintf("%T", a), "load."), took)
+		return
+	}
+	if c.Metadata.To > 0 || c.Metadata.Gap {
+		crash.Took("intent", took)
+		return
+	}
+	crash.Took("commit", took)
+	crash.Took("flush", time.Since(l.since))
 }
 
 // locate gathers what is known of the partition (L1).
@@ -564,7 +583,7 @@ func (l *landing) ledger() []warehouse.LedgerRow {
 	}
 	base := warehouse.LedgerRow{
 		Topic: l.id.topic, Partition: int32(l.id.partition), Incarnation: incarnation, From: f.From, To: f.To,
-		Epoch: f.After.Epoch, Next: f.After.Next, StateIncarnation: f.After.Incarnation, Kind: kind, Shape: f.Shape, LoadedAt: time.Now().UTC(), CursorOffset: -1,
+		Epoch: f.After.Epoch, Next: f.After.Next, StateIncarnation: f.After.Incarnation, Kind: kind, Shape: f.Shape, LoadedAt: clock.Now().UTC(), CursorOffset: -1,
 	}
 	whole := base
 	var rows []warehouse.LedgerRow

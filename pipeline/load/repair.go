@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/headwater-data/headwater/internal/clock"
 	"github.com/headwater-data/headwater/pipeline/message"
 	"github.com/headwater-data/headwater/pipeline/topic"
 	"github.com/headwater-data/headwater/warehouse"
@@ -81,7 +82,7 @@ func (l *landing) recordRepair(ctx context.Context, h warehouse.HeldFlush, wasHe
 	}
 	for _, r := range h.Rows {
 		if !lines[account{r.Source, r.Stream, r.Shard, r.Run, r.Schema}] {
-			r.LoadedAt = time.Now().UTC() // the newest row of a key counts
+			r.LoadedAt = clock.Now().UTC() // the newest row of a key counts
 			r.Extracted, r.Held, r.Quarantined, r.Loaded, r.Duplicate, r.Filtered, r.Kind = 0, 0, 0, 0, 0, 0, "repair"
 			r.Records, r.Deleted, r.Warnings, r.Messages, r.VoidMessages, r.Bytes = 0, 0, 0, 0, 0, 0
 			rows = append(rows, r)
