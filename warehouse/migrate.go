@@ -35,6 +35,9 @@ var Views = []string{
 	"ledger_balance",
 	"freshness",
 	"quarantine_open",
+	"air_quality_hour",
+	"air_quality_day",
+	"environment_quality",
 }
 
 // Change is one thing that Migrate did.
