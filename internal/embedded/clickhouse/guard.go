@@ -23,7 +23,7 @@ var (
 var refusedFunctions = []string{"file", "eval", "executable", "catboostEvaluate", "Executable", "ExecutablePool"}
 
 // guard refuses a statement that would reach outside. The statement is one, and it parses.
-func guard(c *connection, body string, found classification) error {
+func guard(c *connection, body string, found classification, bindings ...parameter) error {
 	if clientFiles.MatchString(body) && found.Class != classReadOnly {
 		return exception(codeAccessDenied, "INTO OUTFILE and FROM INFILE are not available in the embedded warehouse")
 	}
@@ -33,7 +33,7 @@ func guard(c *connection, body string, found classification) error {
 	if !suspicious.MatchString(body) {
 		return nil
 	}
-	tree, err := c.query("EXPLAIN AST "+body+"\nFORMAT TSVRaw", "TSVRaw")
+	tree, err := c.query("EXPLAIN AST "+body+"\nFORMAT TSVRaw", "TSVRaw", bindings...)
 	if err != nil {
 		return err
 	}

@@ -449,7 +449,7 @@ func (q *request) statement(ctx context.Context, c *connection, sql string) erro
 	}
 	// A text that the engine cannot parse goes on to it for its words about that; it runs nothing of it.
 	if found.Class != classUnknown {
-		if err := guard(c, clause.body, found); err != nil {
+		if err := guard(c, clause.body, found, q.bindings()...); err != nil {
 			return err
 		}
 	} else if clientFiles.MatchString(sql) {

@@ -125,6 +125,7 @@ func TestTheInterfaceAnswersAsClickHouseDoes(t *testing.T) {
 		"a setting of one request is not another's": {call: call{body: "SELECT getSetting('max_block_size')"}, body: "65409\n"},
 		"memory has an upper bound":                 {call: call{parameters: "max_memory_usage=99999999999", body: "SELECT 1"}, status: 500, code: "452"},
 		"parameters are bound":                      {call: call{parameters: "param_x=" + esc("it's \\\\ 值") + "&param_n=5", body: "SELECT {x:String}, {n:UInt8} + 1"}, body: "it\\'s \\\\ 值\t6\n"},
+		"parameters are bound beside a backslash":   {call: call{parameters: "param_x=a", body: "SELECT concat({x:String}, '\\\\')"}, body: "a\\\\\n"},
 		"a parameter may be an identifier":          {call: call{parameters: "param_t=t&database=" + db, body: "SELECT count() FROM {t:Identifier}"}, body: "2\n"},
 		"a missing parameter is an error":           {call: call{body: "SELECT {x:String}"}, status: 500, code: "456"},
 		"a syntax error has code and text":          {call: call{body: "SELEKT 1"}, status: 400, code: "62", has: "Code: 62. DB::Exception: Syntax error"},
