@@ -42,7 +42,7 @@ WITH
             sumIf(e.score, e.kind = 'deduction') AS deduction
         FROM entries AS e
         LEFT JOIN items AS i ON i.scheme = e.scheme AND i.item = e.item
-        WHERE e.kind != 'base' OR (i.item != '' AND i.valid_from <= e.period AND (isNull(i.valid_to) OR i.valid_to > e.period))
+        WHERE e.kind != 'base' OR (ifNull(i.item, '') != '' AND i.valid_from <= e.period AND (isNull(i.valid_to) OR i.valid_to > e.period))
         GROUP BY scheme, period, region, department
     ),
     placed AS

@@ -53,17 +53,17 @@ WITH RECURSIVE
     (
         SELECT
             t.task_id AS task_id, t.parent_id AS parent_id, toString(t.kind) AS kind, t.title AS title, t.year AS year, toString(t.region) AS region, t.lead AS lead,
-            t.due_on AS due_on, t.target AS target, if(r.task_id = '', NULL, r.value) AS value, if(r.task_id = '', NULL, toNullable(r.as_of)) AS as_of,
+            t.due_on AS due_on, t.target AS target, if(ifNull(r.task_id, '') = '', NULL, r.value) AS value, if(ifNull(r.task_id, '') = '', NULL, toNullable(r.as_of)) AS as_of,
             value / nullIf(target, 0) AS completion_rate,
             ifNull(t.started_on, makeDate32(t.year, 1, 1)) AS start,
             least(greatest(dateDiff('day', start, as_of), 0), dateDiff('day', start, due_on)) / nullIf(dateDiff('day', start, due_on), 0) AS elapsed_share,
             if(isNull(as_of), NULL, coalesce(r.planned, target * elapsed_share)) AS planned,
             multiIf(
                 isNull(target) OR isNull(value), '',
-                d.task_id != '' AND d.on < due_on AND value >= target, 'ahead',
+                ifNull(d.task_id, '') != '' AND d.on < due_on AND value >= target, 'ahead',
                 value >= planned - 0.05 * abs(target), 'on_schedule',
                 'behind') AS status,
-            r.status AS reported_status
+            ifNull(r.status, '') AS reported_status
         FROM tasks AS t
         LEFT JOIN reports AS r ON r.task_id = t.task_id
         LEFT JOIN reached AS d ON d.task_id = t.task_id
@@ -81,7 +81,7 @@ SELECT
     j.status AS status,
     transform(status, ['ahead', 'on_schedule', 'behind'], ['提前完成', '序时推进', '滞后'], '') AS status_zh,
     j.reported_status AS reported_status,
-    c.parts AS parts, c.ahead AS parts_ahead, c.on_schedule AS parts_on_schedule, c.behind AS parts_behind
+    ifNull(c.parts, 0) AS parts, ifNull(c.ahead, 0) AS parts_ahead, ifNull(c.on_schedule, 0) AS parts_on_schedule, ifNull(c.behind, 0) AS parts_behind
 FROM judged AS j
 LEFT JOIN
 (
