@@ -67,12 +67,13 @@ fuzz: ## try every fuzz target for FUZZTIME
 		$(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 5s $$package; \
 	done
 
-generate: ## write what is made from code: the editors' schemas in docs/config
+generate: ## write what is made from code: the editors' schemas in docs/config, the data dictionary
 	$(GO) run ./cmd/headwater config schema --write docs/config
+	$(GO) run ./cmd/headwater config dictionary --write docs/model.md
 
 verify: generate ## fail when generated files are not current
-	@git diff --exit-code -- docs/config || { echo "generated files have changed: commit them" >&2; exit 1; }
-	@test -z "$$(git status --porcelain -- docs/config)" || { echo "generated files are not committed:" >&2; git status --porcelain -- docs/config >&2; exit 1; }
+	@git diff --exit-code -- docs/config docs/model.md || { echo "generated files have changed: commit them" >&2; exit 1; }
+	@test -z "$$(git status --porcelain -- docs/config docs/model.md)" || { echo "generated files are not committed:" >&2; git status --porcelain -- docs/config docs/model.md >&2; exit 1; }
 
 demo: engine ## run the demo project to its end and show what came of it
 	@bin/headwater demo

@@ -35,6 +35,14 @@ var Views = []string{
 	"ledger_balance",
 	"freshness",
 	"quarantine_open",
+	"air_quality_hour",
+	"air_quality_day",
+	"environment_quality",
+	"hotline_performance",
+	"issue_closure",
+	"loop_step",
+	"task_status",
+	"evaluation_score",
 }
 
 // Change is one thing that Migrate did.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -9,6 +10,7 @@ import (
 
 	"github.com/headwater-data/headwater/internal/fault"
 	"github.com/headwater-data/headwater/internal/project"
+	"github.com/headwater-data/headwater/schemas"
 )
 
 func configCommand(a *app) *cobra.Command {
@@ -19,7 +21,41 @@ func configCommand(a *app) *cobra.Command {
 		Args:    cobra.NoArgs,
 		RunE:    func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	c.AddCommand(configSchemaCommand(a))
+	c.AddCommand(configSchemaCommand(a), configDictionaryCommand(a))
+	return c
+}
+
+func configDictionaryCommand(a *app) *cobra.Command {
+	var file string
+	c := &cobra.Command{
+		Use:   "dictionary",
+		Short: "Writes the data dictionary: every schema, field, rule and code",
+		Long: `Writes the data dictionary as Markdown: the schemas and code lists that the program knows, and those of the project where it is
+called in one.`,
+		Example: `  headwater config dictionary > dictionary.md
+  headwater config dictionary --project province --write docs/dictionary.md`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			set := schemas.Standard()
+			if p, err := a.load(); err == nil {
+				set = p.Set()
+			} else if cmd.Flags().Changed("project") {
+				return err
+			}
+			if file == "" {
+				return set.Dictionary(a.out)
+			}
+			var page bytes.Buffer
+			if err := set.Dictionary(&page); err != nil {
+				return err
+			}
+			if err := os.WriteFile(file, page.Bytes(), 0o644); err != nil {
+				return fault.Environment(err)
+			}
+			return nil
+		},
+	}
+	c.Flags().StringVar(&file, "write", "", "file to write instead of standard output")
 	return c
 }
 

@@ -1,0 +1,32 @@
+CREATE TABLE IF NOT EXISTS `headwater`.`evaluation_item`
+(
+    `scheme` String COMMENT '考评方案 / Scheme: Name of the scheme with its year.' CODEC(ZSTD(1)),
+    `item` String COMMENT '考评项 / Item: Number of the item in the scheme.' CODEC(ZSTD(1)),
+    `title` String COMMENT '名称 / Title: What is evaluated.' CODEC(ZSTD(1)),
+    `parent` String DEFAULT '' COMMENT '上级考评项 / Parent: Item that this one is a part of; empty at the top.' CODEC(ZSTD(1)),
+    `weight` Float64 COMMENT '权重 / Weight: Share of the score that it makes among its siblings; siblings add up to 1.' CODEC(ZSTD(1)),
+    `full_score` Float64 DEFAULT 100 COMMENT '满分 / Full score: Score that can be reached.' CODEC(ZSTD(1)),
+    `indicator` String DEFAULT '' COMMENT '指标代码 / Indicator: Indicator from which the score is computed; empty for a judged one.' CODEC(ZSTD(1)),
+    `valid_from` Date32 COMMENT '启用日期 / Valid from: First day on which it holds.' CODEC(Delta, ZSTD(1)),
+    `valid_to` Nullable(Date32) COMMENT '停用日期 / Valid to: First day after it; empty while it holds.' CODEC(Delta, ZSTD(1)),
+    `_version` UInt64 COMMENT '版本 / Version: Place of the record in its source\'s own order; of records with the same key the highest counts.' CODEC(Delta, ZSTD(1)),
+    `_deleted` UInt8 DEFAULT 0 COMMENT '已删除 / Deleted: 1 when the record is gone from its source.' CODEC(ZSTD(1)),
+    `_source` LowCardinality(String) COMMENT '来源 / Source: Source as configured in the project.' CODEC(ZSTD(1)),
+    `_stream` LowCardinality(String) COMMENT '数据流 / Stream: Table, sheet, endpoint or file set of the source.' CODEC(ZSTD(1)),
+    `_shard` LowCardinality(String) COMMENT '分片 / Shard: Part of the stream that was read by itself; empty when the stream is not split.' CODEC(ZSTD(1)),
+    `_place` LowCardinality(String) COMMENT '位置 / Place: Where the row stood: file and sheet, or table.' CODEC(ZSTD(1)),
+    `_row` UInt64 COMMENT '行号 / Row: Number of the row in its place, counted from 1; 0 when rows have no number there.' CODEC(Delta, ZSTD(1)),
+    `_topic` LowCardinality(String) COMMENT '主题 / Topic: Kafka topic through which the row came.' CODEC(ZSTD(1)),
+    `_partition` Int32 COMMENT '分区 / Partition: Partition of the topic.' CODEC(Delta, ZSTD(1)),
+    `_incarnation` LowCardinality(String) COMMENT '日志标识 / Incarnation: Identity of the partition\'s log; another one after a topic was deleted and created again.' CODEC(ZSTD(1)),
+    `_offset` Int64 COMMENT '偏移量 / Offset: Offset of the message that brought the row.' CODEC(Delta, ZSTD(1)),
+    `_index` UInt32 COMMENT '批内行序 / Index: Position of the row in its batch, counted from 0.' CODEC(Delta, ZSTD(1)),
+    `_run` LowCardinality(String) COMMENT '运行 / Run: Run that read the row.' CODEC(ZSTD(1)),
+    `_mapping` LowCardinality(String) COMMENT '映射版本 / Mapping: Version of the mapping that made the record.' CODEC(ZSTD(1)),
+    `_extracted_at` DateTime64(6, 'UTC') COMMENT '提取时间 / Extracted at: When the content that holds the row was read from the source.' CODEC(Delta, ZSTD(1)),
+    `_flags` Array(LowCardinality(String)) COMMENT '警告 / Flags: Names of the warning rules that the record breaks.' CODEC(ZSTD(1))
+)
+ENGINE = ReplacingMergeTree(`_version`, `_deleted`)
+ORDER BY (`scheme`, `item`)
+SETTINGS non_replicated_deduplication_window = 10000
+COMMENT '考评指标 / Item of an evaluation (v1): One weighted item of a scheme of performance evaluation, for the years in which it holds.'

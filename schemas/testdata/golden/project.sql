@@ -1,0 +1,47 @@
+CREATE TABLE IF NOT EXISTS `headwater`.`project`
+(
+    `project_id` String COMMENT '项目编号 / Project number: Number of the project in the department\'s system.' CODEC(ZSTD(1)),
+    `task_id` String DEFAULT '' COMMENT '所属任务 / Task: Smallest task that the project counts for.' CODEC(ZSTD(1)),
+    `name` String COMMENT '项目名称 / Name: Name of the project.' CODEC(ZSTD(1)),
+    `level` LowCardinality(Nullable(String)) COMMENT '项目层级 / Level: Level of the body that runs it.' CODEC(ZSTD(1)),
+    `region` LowCardinality(String) COMMENT '所属区划 / Region: Region in which it lies.' CODEC(ZSTD(1)),
+    `town` Nullable(String) COMMENT '乡镇街道代码 / Town: 9-digit code of the town or street.' CODEC(ZSTD(1)),
+    `lead` Nullable(String) COMMENT '责任单位 / Responsible body: Body that is responsible.' CODEC(ZSTD(1)),
+    `lead_code` Nullable(String) COMMENT '责任单位代码 / Responsible body\'s code: Unified social credit code of that body (GB 32100).' CODEC(ZSTD(1)),
+    `assisting` Array(String) COMMENT '协同单位 / Assisting bodies: Bodies that assist, in order.' CODEC(ZSTD(1)),
+    `approved_on` Nullable(Date32) COMMENT '立项日期 / Approved: Day on which the project was approved.' CODEC(Delta, ZSTD(1)),
+    `due_on` Nullable(Date32) COMMENT '计划完成日期 / Due: Day by which it is to be done.' CODEC(Delta, ZSTD(1)),
+    `target` Nullable(Float64) COMMENT '建设规模 / Size: What the project is to bring.' CODEC(ZSTD(1)),
+    `target_unit` Nullable(String) COMMENT '计量单位 / Unit of the size: Unit of the size.' CODEC(ZSTD(1)),
+    `investment` Nullable(Decimal(18, 2)) COMMENT '计划投资 / Planned investment: Money that is planned. [元]' CODEC(ZSTD(1)),
+    `acceptance` Nullable(String) COMMENT '验收标准 / Acceptance standard: By what it is judged to be done.' CODEC(ZSTD(1)),
+    `longitude` Nullable(Float64) COMMENT '经度 / Longitude: East of Greenwich, in degrees, in the system that crs names. [°]' CODEC(ZSTD(1)),
+    `latitude` Nullable(Float64) COMMENT '纬度 / Latitude: North of the equator, in degrees, in the system that crs names. [°]' CODEC(ZSTD(1)),
+    `crs` LowCardinality(Nullable(String)) COMMENT '坐标系 / Coordinate system: System of the coordinates: stated, never guessed.' CODEC(ZSTD(1)),
+    `address` Nullable(String) COMMENT '地址 / Address: Where it lies, in words.' CODEC(ZSTD(1)),
+    `completed_on` Nullable(Date32) COMMENT '实际完成日期 / Completed: Day on which it was done.' CODEC(Delta, ZSTD(1)),
+    `accepted_on` Nullable(Date32) COMMENT '验收日期 / Accepted: Day of the acceptance.' CODEC(Delta, ZSTD(1)),
+    `accepted_value` Nullable(Float64) COMMENT '验收量 / Accepted: What the acceptance counted, in the unit of the size.' CODEC(ZSTD(1)),
+    `result` LowCardinality(Nullable(String)) COMMENT '验收结果 / Result of acceptance: What the acceptance found.' CODEC(ZSTD(1)),
+    `score` Nullable(Float64) COMMENT '评价得分 / Score: Score of the project after its completion.' CODEC(ZSTD(1)),
+    `_version` UInt64 COMMENT '版本 / Version: Place of the record in its source\'s own order; of records with the same key the highest counts.' CODEC(Delta, ZSTD(1)),
+    `_deleted` UInt8 DEFAULT 0 COMMENT '已删除 / Deleted: 1 when the record is gone from its source.' CODEC(ZSTD(1)),
+    `_source` LowCardinality(String) COMMENT '来源 / Source: Source as configured in the project.' CODEC(ZSTD(1)),
+    `_stream` LowCardinality(String) COMMENT '数据流 / Stream: Table, sheet, endpoint or file set of the source.' CODEC(ZSTD(1)),
+    `_shard` LowCardinality(String) COMMENT '分片 / Shard: Part of the stream that was read by itself; empty when the stream is not split.' CODEC(ZSTD(1)),
+    `_place` LowCardinality(String) COMMENT '位置 / Place: Where the row stood: file and sheet, or table.' CODEC(ZSTD(1)),
+    `_row` UInt64 COMMENT '行号 / Row: Number of the row in its place, counted from 1; 0 when rows have no number there.' CODEC(Delta, ZSTD(1)),
+    `_topic` LowCardinality(String) COMMENT '主题 / Topic: Kafka topic through which the row came.' CODEC(ZSTD(1)),
+    `_partition` Int32 COMMENT '分区 / Partition: Partition of the topic.' CODEC(Delta, ZSTD(1)),
+    `_incarnation` LowCardinality(String) COMMENT '日志标识 / Incarnation: Identity of the partition\'s log; another one after a topic was deleted and created again.' CODEC(ZSTD(1)),
+    `_offset` Int64 COMMENT '偏移量 / Offset: Offset of the message that brought the row.' CODEC(Delta, ZSTD(1)),
+    `_index` UInt32 COMMENT '批内行序 / Index: Position of the row in its batch, counted from 0.' CODEC(Delta, ZSTD(1)),
+    `_run` LowCardinality(String) COMMENT '运行 / Run: Run that read the row.' CODEC(ZSTD(1)),
+    `_mapping` LowCardinality(String) COMMENT '映射版本 / Mapping: Version of the mapping that made the record.' CODEC(ZSTD(1)),
+    `_extracted_at` DateTime64(6, 'UTC') COMMENT '提取时间 / Extracted at: When the content that holds the row was read from the source.' CODEC(Delta, ZSTD(1)),
+    `_flags` Array(LowCardinality(String)) COMMENT '警告 / Flags: Names of the warning rules that the record breaks.' CODEC(ZSTD(1))
+)
+ENGINE = ReplacingMergeTree(`_version`, `_deleted`)
+ORDER BY (`project_id`)
+SETTINGS non_replicated_deduplication_window = 10000
+COMMENT '实事项目 / Project (v1): One project behind the targets: what it is, where it lies, and how it ended.'

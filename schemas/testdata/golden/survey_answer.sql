@@ -1,0 +1,33 @@
+CREATE TABLE IF NOT EXISTS `headwater`.`survey_answer`
+(
+    `survey_id` String COMMENT '调查编号 / Survey: Number of the survey.' CODEC(ZSTD(1)),
+    `answer_id` String COMMENT '样本编号 / Sample: Number of the person within the survey; it names nobody.' CODEC(ZSTD(1)),
+    `question` String COMMENT '题目编号 / Question: Number of the question.' CODEC(ZSTD(1)),
+    `region` LowCardinality(String) COMMENT '区划 / Region: Region in which the person was asked.' CODEC(ZSTD(1)),
+    `asked_on` Date32 COMMENT '调查日期 / Asked: Day on which the person was asked.' CODEC(Delta, ZSTD(1)),
+    `method` LowCardinality(Nullable(String)) COMMENT '调查方式 / Way: How the person was asked.' CODEC(ZSTD(1)),
+    `task_id` String DEFAULT '' COMMENT '关联任务 / Task: Task that the question is about.' CODEC(ZSTD(1)),
+    `aware` Nullable(Bool) COMMENT '是否知晓 / Aware: Whether the person knew of the task.' CODEC(ZSTD(1)),
+    `satisfaction` LowCardinality(Nullable(String)) COMMENT '满意程度 / Satisfaction: What the person said; empty when refused.' CODEC(ZSTD(1)),
+    `weight` Float64 DEFAULT 1 COMMENT '样本权重 / Weight: How many people the sample stands for.' CODEC(ZSTD(1)),
+    `_version` UInt64 COMMENT '版本 / Version: Place of the record in its source\'s own order; of records with the same key the highest counts.' CODEC(Delta, ZSTD(1)),
+    `_deleted` UInt8 DEFAULT 0 COMMENT '已删除 / Deleted: 1 when the record is gone from its source.' CODEC(ZSTD(1)),
+    `_source` LowCardinality(String) COMMENT '来源 / Source: Source as configured in the project.' CODEC(ZSTD(1)),
+    `_stream` LowCardinality(String) COMMENT '数据流 / Stream: Table, sheet, endpoint or file set of the source.' CODEC(ZSTD(1)),
+    `_shard` LowCardinality(String) COMMENT '分片 / Shard: Part of the stream that was read by itself; empty when the stream is not split.' CODEC(ZSTD(1)),
+    `_place` LowCardinality(String) COMMENT '位置 / Place: Where the row stood: file and sheet, or table.' CODEC(ZSTD(1)),
+    `_row` UInt64 COMMENT '行号 / Row: Number of the row in its place, counted from 1; 0 when rows have no number there.' CODEC(Delta, ZSTD(1)),
+    `_topic` LowCardinality(String) COMMENT '主题 / Topic: Kafka topic through which the row came.' CODEC(ZSTD(1)),
+    `_partition` Int32 COMMENT '分区 / Partition: Partition of the topic.' CODEC(Delta, ZSTD(1)),
+    `_incarnation` LowCardinality(String) COMMENT '日志标识 / Incarnation: Identity of the partition\'s log; another one after a topic was deleted and created again.' CODEC(ZSTD(1)),
+    `_offset` Int64 COMMENT '偏移量 / Offset: Offset of the message that brought the row.' CODEC(Delta, ZSTD(1)),
+    `_index` UInt32 COMMENT '批内行序 / Index: Position of the row in its batch, counted from 0.' CODEC(Delta, ZSTD(1)),
+    `_run` LowCardinality(String) COMMENT '运行 / Run: Run that read the row.' CODEC(ZSTD(1)),
+    `_mapping` LowCardinality(String) COMMENT '映射版本 / Mapping: Version of the mapping that made the record.' CODEC(ZSTD(1)),
+    `_extracted_at` DateTime64(6, 'UTC') COMMENT '提取时间 / Extracted at: When the content that holds the row was read from the source.' CODEC(Delta, ZSTD(1)),
+    `_flags` Array(LowCardinality(String)) COMMENT '警告 / Flags: Names of the warning rules that the record breaks.' CODEC(ZSTD(1))
+)
+ENGINE = ReplacingMergeTree(`_version`, `_deleted`)
+ORDER BY (`survey_id`, `answer_id`, `question`)
+SETTINGS non_replicated_deduplication_window = 10000
+COMMENT '随机调查 / Answer of a survey (v1): One answer of one person to one question of a random survey.'

@@ -1,0 +1,31 @@
+CREATE TABLE IF NOT EXISTS `headwater`.`task_progress`
+(
+    `task_id` String COMMENT '任务编号 / Task number: Task that the report is about.' CODEC(ZSTD(1)),
+    `as_of` Date32 COMMENT '截至日期 / As of: Day that the report speaks of.' CODEC(Delta, ZSTD(1)),
+    `feed` LowCardinality(String) COMMENT '采集方式 / Feed: How the report came in.' CODEC(ZSTD(1)),
+    `value` Nullable(Float64) COMMENT '累计完成量 / Value: What has been reached since the year began, in the unit of the target.' CODEC(ZSTD(1)),
+    `planned` Nullable(Float64) COMMENT '序时计划量 / Planned: What the plan expects by that day, where the body states it.' CODEC(ZSTD(1)),
+    `status` LowCardinality(Nullable(String)) COMMENT '进度状态 / Reported status: State as the body reports it; the computed one is in the view task_status.' CODEC(ZSTD(1)),
+    `remark` Nullable(String) COMMENT '进展说明 / Remark: What the body says of it.' CODEC(ZSTD(1)),
+    `reporter` Nullable(String) COMMENT '填报单位 / Reporter: Body that reported.' CODEC(ZSTD(1)),
+    `_version` UInt64 COMMENT '版本 / Version: Place of the record in its source\'s own order; of records with the same key the highest counts.' CODEC(Delta, ZSTD(1)),
+    `_deleted` UInt8 DEFAULT 0 COMMENT '已删除 / Deleted: 1 when the record is gone from its source.' CODEC(ZSTD(1)),
+    `_source` LowCardinality(String) COMMENT '来源 / Source: Source as configured in the project.' CODEC(ZSTD(1)),
+    `_stream` LowCardinality(String) COMMENT '数据流 / Stream: Table, sheet, endpoint or file set of the source.' CODEC(ZSTD(1)),
+    `_shard` LowCardinality(String) COMMENT '分片 / Shard: Part of the stream that was read by itself; empty when the stream is not split.' CODEC(ZSTD(1)),
+    `_place` LowCardinality(String) COMMENT '位置 / Place: Where the row stood: file and sheet, or table.' CODEC(ZSTD(1)),
+    `_row` UInt64 COMMENT '行号 / Row: Number of the row in its place, counted from 1; 0 when rows have no number there.' CODEC(Delta, ZSTD(1)),
+    `_topic` LowCardinality(String) COMMENT '主题 / Topic: Kafka topic through which the row came.' CODEC(ZSTD(1)),
+    `_partition` Int32 COMMENT '分区 / Partition: Partition of the topic.' CODEC(Delta, ZSTD(1)),
+    `_incarnation` LowCardinality(String) COMMENT '日志标识 / Incarnation: Identity of the partition\'s log; another one after a topic was deleted and created again.' CODEC(ZSTD(1)),
+    `_offset` Int64 COMMENT '偏移量 / Offset: Offset of the message that brought the row.' CODEC(Delta, ZSTD(1)),
+    `_index` UInt32 COMMENT '批内行序 / Index: Position of the row in its batch, counted from 0.' CODEC(Delta, ZSTD(1)),
+    `_run` LowCardinality(String) COMMENT '运行 / Run: Run that read the row.' CODEC(ZSTD(1)),
+    `_mapping` LowCardinality(String) COMMENT '映射版本 / Mapping: Version of the mapping that made the record.' CODEC(ZSTD(1)),
+    `_extracted_at` DateTime64(6, 'UTC') COMMENT '提取时间 / Extracted at: When the content that holds the row was read from the source.' CODEC(Delta, ZSTD(1)),
+    `_flags` Array(LowCardinality(String)) COMMENT '警告 / Flags: Names of the warning rules that the record breaks.' CODEC(ZSTD(1))
+)
+ENGINE = ReplacingMergeTree(`_version`, `_deleted`)
+ORDER BY (`task_id`, `as_of`, `feed`, `_version`)
+SETTINGS non_replicated_deduplication_window = 10000
+COMMENT '任务进展 / Progress of a task (v1): What a body reported of a task as of a day. Earlier reports stay.'
