@@ -295,36 +295,42 @@ func (c *Cluster) CreateTopic(ctx context.Context, topic string, partitions int,
 	return nil
 }
 
-// Ready waits until all brokers that are not stopped answer and know each other.
+// Ready waits until all brokers that are not stopped answer and know each other. One that is paused does neither.
 func (c *Cluster) Ready(ctx context.Context) error {
-	want := 0
+	var running []*Broker
 	for _, b := range c.Brokers {
 		if b.jvm != nil {
-			want++
+			running = append(running, b)
 		}
 	}
-	tick := time.NewTicker(50 * time.Millisecond)
-	defer tick.Stop()
-	for _, b := range c.Brokers {
-		if b.jvm == nil {
-			continue
-		}
-		client := &kafka.Client{Addr: kafka.TCP(b.address(plainListener)), Transport: c.transport, Timeout: 10 * time.Second}
-		for {
-			meta, err := client.Metadata(ctx, &kafka.MetadataRequest{Topics: []string{}})
-			if err == nil && len(meta.Brokers) >= want && meta.Controller.Host != "" {
-				break
-			}
-			select {
-			case <-b.jvm.Done():
-				return fmt.Errorf("broker %d ended (%v): %s", b.ID, b.jvm.err, b.logged())
-			case <-ctx.Done():
-				return fmt.Errorf("broker %d does not answer: %w (%v): %s", b.ID, ctx.Err(), err, b.logged())
-			case <-tick.C:
-			}
+	for _, b := range running {
+		if err := b.knows(ctx, running); err != nil {
+			return err
 		}
 	}
 	return nil
+}
+
+// knows waits until the broker answers and names the others, and a controller.
+func (b *Broker) knows(ctx context.Context, others []*Broker) error {
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	client := &kafka.Client{Addr: kafka.TCP(b.address(plainListener)), Transport: b.cluster.transport, Timeout: 10 * time.Second}
+	for {
+		meta, err := client.Metadata(ctx, &kafka.MetadataRequest{Topics: []string{}})
+		if err == nil && meta.Controller.Host != "" && !slices.ContainsFunc(others, func(other *Broker) bool {
+			return !slices.ContainsFunc(meta.Brokers, func(m kafka.Broker) bool { return m.ID == other.ID })
+		}) {
+			return nil
+		}
+		select {
+		case <-b.jvm.Done():
+			return fmt.Errorf("broker %d ended (%v): %s", b.ID, b.jvm.err, b.logged())
+		case <-ctx.Done():
+			return fmt.Errorf("broker %d does not answer: %w (%v): %s", b.ID, ctx.Err(), err, b.logged())
+		case <-tick.C:
+		}
+	}
 }
 
 func (b *Broker) logged() string {
@@ -450,7 +456,7 @@ func (b *Broker) Start(ctx context.Context) error {
 	if err := b.launch(); err != nil {
 		return err
 	}
-	return b.cluster.Ready(ctx)
+	return b.knows(ctx, []*Broker{b})
 }
 
 // Stop ends the broker in good order: it gives its partitions to others first. It kills it when ctx ends before that.
