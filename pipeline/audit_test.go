@@ -77,6 +77,8 @@ func TestTheLedgerIsHeldAgainstTheWarehouse(t *testing.T) {
 	// Rows of a flush are deleted by hand, of a table that keeps history and of one that does not.
 	o.sql("ALTER TABLE observation DELETE WHERE subject IN ('s00001', 's00002') AND toDate(period) = '2024-03-01'",
 		"ALTER TABLE hotline_case DELETE WHERE case_id IN ('c0001', 'c0055')")
+	// A row that stands twice hides none that is gone.
+	o.sql("INSERT INTO observation SELECT * REPLACE(_version + 1 AS _version) FROM observation WHERE subject IN ('s00003', 's00004') AND toDate(period) = '2024-03-01'")
 	o.wantAudit(58, 1, // what was superseded by a row that is gone is represented by nothing either; the 1 is a tombstone
 		fmt.Sprintf("rows cases hotline_case %s 60/0 lost 2", second),
 		fmt.Sprintf("rows cases hotline_case %s 60/58 lost 1", third),
