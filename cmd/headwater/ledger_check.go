@@ -33,13 +33,13 @@ type ledgerFinding struct {
 	Unknown    int64  `json:"unknown"`
 }
 
-// auditWords say what each kind of finding means.
-var auditWords = map[warehouse.AuditKind]string{
-	warehouse.AuditRows:       "rows of the flush",
-	warehouse.AuditQuarantine: "rows in quarantine",
-	warehouse.AuditAccount:    "rows without an account",
-	warehouse.AuditGap:        "no account of these offsets",
-	warehouse.AuditRun:        "rows that the run wrote",
+// discrepancyWords say what each kind of finding means.
+var discrepancyWords = map[warehouse.DiscrepancyKind]string{
+	warehouse.DiscrepancyRows:       "rows of the flush",
+	warehouse.DiscrepancyQuarantine: "rows in quarantine",
+	warehouse.DiscrepancyAccount:    "rows without an account",
+	warehouse.DiscrepancyGap:        "no account of these offsets",
+	warehouse.DiscrepancyRun:        "rows that the run wrote",
 }
 
 // checkLedger holds the ledger against the warehouse.
@@ -50,18 +50,18 @@ func (a *app) checkLedger(ctx context.Context, p *project.Project, filter wareho
 	if err != nil {
 		return causeOf(ctx, err)
 	}
-	found, err := session.Audit(ctx, filter)
+	found, err := session.Discrepancies(ctx, filter)
 	if err = errors.Join(err, session.Close()); err != nil {
 		return causeOf(ctx, err)
 	}
-	return a.showAudit(found)
+	return a.showDiscrepancies(found)
 }
 
-func (a *app) showAudit(found []pipeline.Finding) error {
+func (a *app) showDiscrepancies(found []pipeline.Finding) error {
 	lines, faults, superseded, unknown := []ledgerFinding{}, 0, int64(0), int64(0)
 	for _, f := range found {
 		lines = append(lines, ledgerFinding{
-			What: auditWords[f.Kind], Fault: f.Fault(), Source: f.Source, Stream: f.Stream, Run: f.Run, Table: f.Table, Topic: f.Range.Topic, Partition: f.Range.Partition,
+			What: discrepancyWords[f.Kind], Fault: f.Fault(), Source: f.Source, Stream: f.Stream, Run: f.Run, Table: f.Table, Topic: f.Range.Topic, Partition: f.Range.Partition,
 			From: f.Range.From, To: f.Range.To, Expected: f.Expected, There: f.There, Superseded: f.Superseded, Lost: f.Lost, Unknown: f.Unknown,
 		})
 		superseded += f.Superseded

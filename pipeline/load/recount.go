@@ -17,7 +17,7 @@ import (
 // how many are lost: represented neither by themselves nor by a newer row of their key in the table. unknown is how many
 // tombstones of replaced content are not there: which keys they were for is in no message. Nothing is written. A range that
 // retention has eaten is a *topic.OutOfRangeError.
-func Recount(ctx context.Context, client *topic.Client, w *warehouse.Warehouse, mem memory.Allocator, line warehouse.AuditLine, shaping Shaping) (lost, unknown int64, err error) {
+func Recount(ctx context.Context, client *topic.Client, w *warehouse.Warehouse, mem memory.Allocator, line warehouse.Discrepancy, shaping Shaping) (lost, unknown int64, err error) {
 	r := line.Range
 	state, err := w.StateBefore(ctx, r)
 	if err != nil {

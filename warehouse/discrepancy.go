@@ -11,40 +11,40 @@ import (
 	"github.com/ClickHouse/clickhouse-go/v2"
 )
 
-// AuditKind says what in the warehouse is not as the ledger says.
-type AuditKind string
+// DiscrepancyKind says what in the warehouse is not as the ledger says.
+type DiscrepancyKind string
 
-// What Audit finds.
+// What Discrepancies finds.
 const (
-	// AuditRows: a flush's table has other rows of it than the ledger counts. Fewer is no loss by itself: merges put one row in
+	// DiscrepancyRows: a flush's table has other rows of it than the ledger counts. Fewer is no loss by itself: merges put one row in
 	// the place of those that it supersedes.
-	AuditRows AuditKind = "rows"
-	// AuditQuarantine: the quarantine has other rows of a flush than the ledger counts.
-	AuditQuarantine AuditKind = "quarantine"
-	// AuditAccount: rows are in a table or in quarantine for which the ledger has no line.
-	AuditAccount AuditKind = "account"
-	// AuditGap: the ledger lacks a range of offsets between others.
-	AuditGap AuditKind = "gap"
-	// AuditRun: the writer of a run counted other rows into Kafka than the ledger has out of it.
-	AuditRun AuditKind = "run"
+	DiscrepancyRows DiscrepancyKind = "rows"
+	// DiscrepancyQuarantine: the quarantine has other rows of a flush than the ledger counts.
+	DiscrepancyQuarantine DiscrepancyKind = "quarantine"
+	// DiscrepancyAccount: rows are in a table or in quarantine for which the ledger has no line.
+	DiscrepancyAccount DiscrepancyKind = "account"
+	// DiscrepancyGap: the ledger lacks a range of offsets between others.
+	DiscrepancyGap DiscrepancyKind = "gap"
+	// DiscrepancyRun: the writer of a run counted other rows into Kafka than the ledger has out of it.
+	DiscrepancyRun DiscrepancyKind = "run"
 )
 
-// AuditLine is one thing that is not as the ledger says.
-type AuditLine struct {
-	Kind           AuditKind
+// Discrepancy is one thing that is not as the ledger says.
+type Discrepancy struct {
+	Kind           DiscrepancyKind
 	Range          Range // of the flush
 	Source, Stream string
 	Run            string
 	Table          string // or "quarantine"
 	Shape          string
-	Expected       int64 // by the ledger; of AuditRun, by the writer
+	Expected       int64 // by the ledger; of DiscrepancyRun, by the writer
 	Deleted        int64 // of these, tombstones beside the records
 	There          int64
 }
 
-// auditKey is what rows say of the account that they belong to. The shard is not among it: a replayed row keeps that of its first
+// accountKey is what rows say of the account that they belong to. The shard is not among it: a replayed row keeps that of its first
 // reading.
-type auditKey struct {
+type accountKey struct {
 	topic       string
 	partition   int32
 	incarnation string
@@ -55,7 +55,7 @@ type auditKey struct {
 	table       string
 }
 
-type auditLine struct {
+type ledgerLine struct {
 	Topic       string `ch:"topic"`
 	Partition   int32  `ch:"partition"`
 	Incarnation string `ch:"incarnation"`
@@ -71,46 +71,46 @@ type auditLine struct {
 	Quarantined int64  `ch:"in_quarantine"`
 }
 
-func (l auditLine) Range() Range {
+func (l ledgerLine) Range() Range {
 	return Range{Topic: l.Topic, Partition: l.Partition, Incarnation: l.Incarnation, From: l.From, To: l.To}
 }
 
-// Audit holds the ledger against the tables, the quarantine and the runs: every flush's records and tombstones must be in its
+// Discrepancies holds the ledger against the tables, the quarantine and the runs: every flush's records and tombstones must be in its
 // table by where they came from, every quarantined row in the quarantine, every range of offsets in the ledger, and what the
 // writer of each run counted must be what its messages held when they were loaded. The filter's scope does not matter; gaps are
 // looked for only when it selects everything. Run it while nothing is loading.
-func (w *Warehouse) Audit(ctx context.Context, tables []string, filter BalanceFilter) ([]AuditLine, error) {
-	lines, err := w.auditLines(ctx)
+func (w *Warehouse) Discrepancies(ctx context.Context, tables []string, filter BalanceFilter) ([]Discrepancy, error) {
+	lines, err := w.ledgerLines(ctx)
 	if err != nil {
 		return nil, err
 	}
-	a := &audit{filter: filter, flushes: map[string][]auditLine{}, expected: map[auditKey]AuditLine{}, there: map[auditKey]AuditLine{}}
+	a := &comparison{filter: filter, flushes: map[string][]ledgerLine{}, expected: map[accountKey]Discrepancy{}, there: map[accountKey]Discrepancy{}}
 	a.ledger(lines)
 	for _, table := range tables {
-		if err := w.auditTable(ctx, a, table); err != nil {
+		if err := w.compareTable(ctx, a, table); err != nil {
 			return nil, err
 		}
 	}
-	if err := w.auditQuarantine(ctx, a); err != nil {
+	if err := w.compareQuarantine(ctx, a); err != nil {
 		return nil, err
 	}
 	a.compare()
 	if filter.Source == "" && filter.Run == "" {
 		a.gaps()
 	}
-	if err := w.auditRuns(ctx, a); err != nil {
+	if err := w.compareRuns(ctx, a); err != nil {
 		return nil, err
 	}
-	slices.SortFunc(a.found, func(x, y AuditLine) int {
+	slices.SortFunc(a.found, func(x, y Discrepancy) int {
 		return cmp.Or(cmp.Compare(x.Source, y.Source), cmp.Compare(x.Range.Topic, y.Range.Topic), cmp.Compare(x.Range.Partition, y.Range.Partition),
 			cmp.Compare(x.Range.From, y.Range.From), cmp.Compare(x.Table, y.Table), cmp.Compare(x.Run, y.Run), strings.Compare(string(x.Kind), string(y.Kind)))
 	})
 	return a.found, nil
 }
 
-// auditLines reads the ledger, a line for each flush, source, stream, run and schema. Lines with held rows expect nothing yet.
-func (w *Warehouse) auditLines(ctx context.Context) ([]auditLine, error) {
-	var lines []auditLine
+// ledgerLines reads the ledger, a line for each flush, source, stream, run and schema. Lines with held rows expect nothing yet.
+func (w *Warehouse) ledgerLines(ctx context.Context) ([]ledgerLine, error) {
+	var lines []ledgerLine
 	if err := w.data.Select(ctx, &lines, "SELECT topic, toInt32(partition) AS partition, incarnation, from_offset, max(to_offset) AS to, source, stream, run, schema, any(shape) AS flush_shape,"+
 		" sum(records) + sum(deleted) AS rows, sum(deleted) AS tombstones, sum(quarantined) AS in_quarantine FROM "+w.table("ledger")+" FINAL WHERE _deleted = 0"+
 		" GROUP BY topic, partition, incarnation, from_offset, source, stream, run, schema ORDER BY topic, partition, incarnation, from_offset"); err != nil {
@@ -119,24 +119,24 @@ func (w *Warehouse) auditLines(ctx context.Context) ([]auditLine, error) {
 	return lines, nil
 }
 
-type audit struct {
+type comparison struct {
 	filter          BalanceFilter
-	flushes         map[string][]auditLine // by log: the flushes in the order of their offsets, once each
-	expected, there map[auditKey]AuditLine
-	whole           map[auditKey]bool
-	found           []AuditLine
+	flushes         map[string][]ledgerLine // by log: the flushes in the order of their offsets, once each
+	expected, there map[accountKey]Discrepancy
+	whole           map[accountKey]bool
+	found           []Discrepancy
 }
 
 func logName(topic string, partition int32, incarnation string) string {
 	return fmt.Sprintf("%s/%d/%s", topic, partition, incarnation)
 }
 
-func (a *audit) wants(source, run string) bool {
+func (a *comparison) wants(source, run string) bool {
 	return source != "" && (a.filter.Source == "" || a.filter.Source == source) && (a.filter.Run == "" || a.filter.Run == run)
 }
 
-func (a *audit) ledger(lines []auditLine) {
-	a.whole = map[auditKey]bool{}
+func (a *comparison) ledger(lines []ledgerLine) {
+	a.whole = map[accountKey]bool{}
 	for _, l := range lines {
 		log := logName(l.Topic, l.Partition, l.Incarnation)
 		if n := len(a.flushes[log]); n == 0 || a.flushes[log][n-1].From != l.From {
@@ -145,7 +145,7 @@ func (a *audit) ledger(lines []auditLine) {
 			last.To = l.To
 		}
 		if l.Source == "" {
-			a.whole[auditKey{topic: l.Topic, partition: l.Partition, incarnation: l.Incarnation, from: l.From}] = true
+			a.whole[accountKey{topic: l.Topic, partition: l.Partition, incarnation: l.Incarnation, from: l.From}] = true
 		}
 		if !a.wants(l.Source, l.Run) {
 			continue
@@ -154,7 +154,7 @@ func (a *audit) ledger(lines []auditLine) {
 			if table == "" {
 				continue
 			}
-			k := auditKey{l.Topic, l.Partition, l.Incarnation, l.From, l.Source, l.Stream, l.Run, table}
+			k := accountKey{l.Topic, l.Partition, l.Incarnation, l.From, l.Source, l.Stream, l.Run, table}
 			line := a.expected[k]
 			line.Range, line.Source, line.Stream, line.Run, line.Table, line.Shape = l.Range(), l.Source, l.Stream, l.Run, table, l.Shape
 			line.Expected += n
@@ -179,11 +179,11 @@ type auditRows struct {
 	Whole       int64  `ch:"whole_messages"` // entries that stand for several rows
 }
 
-func (a *audit) add(table string, r auditRows) {
-	k := auditKey{r.Topic, r.Partition, r.Incarnation, r.Offset, r.Source, r.Stream, r.Run, table}
+func (a *comparison) add(table string, r auditRows) {
+	k := accountKey{r.Topic, r.Partition, r.Incarnation, r.Offset, r.Source, r.Stream, r.Run, table}
 	flush := Range{Topic: r.Topic, Partition: r.Partition, Incarnation: r.Incarnation, From: r.Offset, To: r.Offset + 1}
 	flushes := a.flushes[logName(r.Topic, r.Partition, r.Incarnation)]
-	i, exact := slices.BinarySearchFunc(flushes, r.Offset, func(l auditLine, offset int64) int { return cmp.Compare(l.From, offset) })
+	i, exact := slices.BinarySearchFunc(flushes, r.Offset, func(l ledgerLine, offset int64) int { return cmp.Compare(l.From, offset) })
 	if !exact {
 		i--
 	}
@@ -200,9 +200,9 @@ func (a *audit) add(table string, r auditRows) {
 	a.there[k] = line
 }
 
-// auditTable counts the rows of each message by their numbers in it: one that stands twice until the next merge counts once, and
+// compareTable counts the rows of each message by their numbers in it: one that stands twice until the next merge counts once, and
 // hides no other that is gone.
-func (w *Warehouse) auditTable(ctx context.Context, a *audit, table string) error {
+func (w *Warehouse) compareTable(ctx context.Context, a *comparison, table string) error {
 	var rows []auditRows
 	if err := w.data.Select(ctx, &rows, "SELECT toString(_topic) AS topic, _partition AS partition, toString(_incarnation) AS incarnation, _offset AS offset, toString(_source) AS source, toString(_stream) AS stream, toString(_run) AS run,"+
 		" toInt64(groupBitmap(_index)) AS rows, toInt64(0) AS whole_messages FROM "+w.table(table)+" WHERE ({source:String} = '' OR _source = {source:String}) AND ({run:String} = '' OR _run = {run:String})"+
@@ -216,7 +216,7 @@ func (w *Warehouse) auditTable(ctx context.Context, a *audit, table string) erro
 	return nil
 }
 
-func (w *Warehouse) auditQuarantine(ctx context.Context, a *audit) error {
+func (w *Warehouse) compareQuarantine(ctx context.Context, a *comparison) error {
 	var rows []auditRows
 	if err := w.data.Select(ctx, &rows, "SELECT q.topic AS topic, toInt32(q.partition) AS partition, q.incarnation AS incarnation, q.offset AS offset, q.source AS source, q.stream AS stream, q.run AS run,"+
 		" toInt64(count()) AS rows, toInt64(countIf(has(q.rules, 'message.corrupt') OR has(q.rules, 'mend.key'))) AS whole_messages FROM "+w.table("quarantine")+" AS q FINAL WHERE q._deleted = 0"+
@@ -230,12 +230,12 @@ func (w *Warehouse) auditQuarantine(ctx context.Context, a *audit) error {
 	return nil
 }
 
-func (a *audit) compare() {
+func (a *comparison) compare() {
 	for k, want := range a.expected {
 		want.There = a.there[k].There
-		want.Kind = AuditRows
+		want.Kind = DiscrepancyRows
 		if k.table == "quarantine" {
-			want.Kind = AuditQuarantine
+			want.Kind = DiscrepancyQuarantine
 		}
 		if want.There != want.Expected {
 			a.found = append(a.found, want)
@@ -243,31 +243,31 @@ func (a *audit) compare() {
 	}
 	for k, got := range a.there {
 		if _, ok := a.expected[k]; !ok {
-			got.Kind = AuditAccount
+			got.Kind = DiscrepancyAccount
 			a.found = append(a.found, got)
 		}
 	}
 }
 
 // gaps looks for ranges of offsets that no line of the ledger is about, and for flushes of which the line for the whole is gone.
-func (a *audit) gaps() {
+func (a *comparison) gaps() {
 	for _, flushes := range a.flushes {
 		for i, f := range flushes {
 			if i > 0 && flushes[i-1].To < f.From {
 				gap := f.Range()
 				gap.From, gap.To = flushes[i-1].To, f.From
-				a.found = append(a.found, AuditLine{Kind: AuditGap, Range: gap})
+				a.found = append(a.found, Discrepancy{Kind: DiscrepancyGap, Range: gap})
 			}
-			if !a.whole[auditKey{topic: f.Topic, partition: f.Partition, incarnation: f.Incarnation, from: f.From}] {
-				a.found = append(a.found, AuditLine{Kind: AuditGap, Range: f.Range()})
+			if !a.whole[accountKey{topic: f.Topic, partition: f.Partition, incarnation: f.Incarnation, from: f.From}] {
+				a.found = append(a.found, Discrepancy{Kind: DiscrepancyGap, Range: f.Range()})
 			}
 		}
 	}
 }
 
-// auditRuns holds what the writer counted when its batches were acknowledged against what the loader found in them. Rows of void
+// compareRuns holds what the writer counted when its batches were acknowledged against what the loader found in them. Rows of void
 // batches are in the ledger as duplicates, and the writer did not count them.
-func (w *Warehouse) auditRuns(ctx context.Context, a *audit) error {
+func (w *Warehouse) compareRuns(ctx context.Context, a *comparison) error {
 	var runs []struct {
 		Run     string    `ch:"run"`
 		Source  string    `ch:"source"`
@@ -287,7 +287,7 @@ func (w *Warehouse) auditRuns(ctx context.Context, a *audit) error {
 		if r.All < r.Written {
 			there = r.All
 		}
-		a.found = append(a.found, AuditLine{Kind: AuditRun, Source: r.Source, Run: r.Run, Expected: r.Written, There: there})
+		a.found = append(a.found, Discrepancy{Kind: DiscrepancyRun, Source: r.Source, Run: r.Run, Expected: r.Written, There: there})
 	}
 	return nil
 }
