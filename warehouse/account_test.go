@@ -52,7 +52,7 @@ var equalTimes = cmp.Comparer(func(a, b time.Time) bool { return a.Equal(b) })
 func TestEveryFieldOfAnOwnRowHasAColumn(t *testing.T) {
 	t.Parallel()
 	b := migrated(t)
-	for table, row := range map[string]any{"ledger": warehouse.LedgerRow{}, "quarantine": warehouse.QuarantineRow{}, "run": warehouse.Run{}} {
+	for table, row := range map[string]any{"ledger": warehouse.LedgerRow{}, "quarantine": warehouse.QuarantineRow{}, "run": warehouse.Run{}, "audit": warehouse.AuditEntry{}} {
 		columns := b.sql("SELECT name FROM system.columns WHERE database = '$db' AND table = '" + table + "' AND NOT startsWith(name, '_')")
 		var fields []string
 		for _, f := range reflect.VisibleFields(reflect.TypeOf(row)) {
