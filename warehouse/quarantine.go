@@ -63,6 +63,10 @@ func (r QuarantineRow) ID() string {
 // is repeated does not open again what somebody has dismissed meanwhile.
 const firstVersion = 1
 
+// replayedFirst is added to the version of a row that was replayed, so that no change of status which raced with its replay hides
+// that it is loaded.
+const replayedFirst = 1 << 62
+
 // WriteQuarantine writes rows as they were refused, as one block under the token. A row that is there already keeps the
 // status that it has come to.
 func (w *Warehouse) WriteQuarantine(ctx context.Context, token string, rows []QuarantineRow) error {
@@ -216,6 +220,10 @@ func (w *Warehouse) SetQuarantineStatus(ctx context.Context, ids []string, statu
 		found[r.ID()] = r
 	}
 	at := time.Now().UTC()
+	first := uint64(0)
+	if status == QuarantineReplayed {
+		first = replayedFirst
+	}
 	changed := make([]QuarantineRow, 0, len(ids))
 	for i, id := range ids {
 		r, ok := found[id]
@@ -228,15 +236,15 @@ func (w *Warehouse) SetQuarantineStatus(ctx context.Context, ids []string, statu
 		}
 		changed = append(changed, r)
 	}
-	return w.writeStatus(ctx, at, changed)
+	return w.writeStatus(ctx, at, first, changed)
 }
 
-func (w *Warehouse) writeStatus(ctx context.Context, at time.Time, rows []QuarantineRow) error {
+func (w *Warehouse) writeStatus(ctx context.Context, at time.Time, first uint64, rows []QuarantineRow) error {
 	token := fmt.Sprintf("quarantine status/%d/%d", at.UnixNano(), len(rows))
 	if len(rows) > 0 {
 		token += "/" + rows[0].ID()
 	}
-	return insertOwn(ctx, w, "quarantine", token, rows, func(QuarantineRow) uint64 { return uint64(at.UnixMicro()) }, nil)
+	return insertOwn(ctx, w, "quarantine", token, rows, func(QuarantineRow) uint64 { return first + uint64(at.UnixMicro()) }, nil)
 }
 
 // Supersede closes the open rows of a shard that were extracted before its new content: nobody need repair them any more.
@@ -259,7 +267,7 @@ func (w *Warehouse) Supersede(ctx context.Context, source, stream, shard string,
 			rows[i].Status, rows[i].StatusAt, rows[i].StatusBy = QuarantineSuperseded, at, "loader"
 			rows[i].StatusWhy = "newer content of the source replaced the row"
 		}
-		if err := w.writeStatus(ctx, at, rows); err != nil {
+		if err := w.writeStatus(ctx, at, 0, rows); err != nil {
 			return err
 		}
 		if len(rows) < page {

@@ -111,6 +111,7 @@ func commands(a *app) []*cobra.Command {
 		statusCommand(a),
 		ledgerCommand(a),
 		quarantineCommand(a),
+		auditCommand(a),
 		queryCommand(a),
 		warehouseCommand(a),
 		referenceCommand(a),

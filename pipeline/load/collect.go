@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -94,8 +95,8 @@ type replacement struct {
 
 // closure is a quarantined row that was replayed.
 type closure struct {
-	id string
-	to string
+	id, to  string
+	by, why string // who asked for it, and their words; may be empty
 }
 
 func (c *content) release() {
@@ -313,6 +314,7 @@ func (c *collector) batch(ctx context.Context, out *content, r topic.Record, h m
 		return err
 	}
 	if replays != nil {
+		asked := askedOf(rec)
 		open, err := c.warehouse.OpenQuarantine(ctx, replays, warehouse.Range{Topic: c.topic, Partition: int32(c.partition), Incarnation: h.Incarnation, From: r.Offset, To: r.Offset + 1})
 		if err != nil {
 			return err
@@ -329,7 +331,7 @@ func (c *collector) batch(ctx context.Context, out *content, r topic.Record, h m
 					out.closing = map[string]bool{}
 				}
 				out.closing[id] = true
-				out.closed = append(out.closed, closure{id: id, to: warehouse.FormatQuarantineID(c.topic, c.partition, h.Incarnation, r.Offset, uint32(i))})
+				out.closed = append(out.closed, closure{id: id, by: asked.by(i), why: asked.why(i), to: warehouse.FormatQuarantineID(c.topic, c.partition, h.Incarnation, r.Offset, uint32(i))})
 			}
 		}
 		l.Duplicate += int64(len(replays) - len(keep))
@@ -437,7 +439,34 @@ const (
 	columnShard      = "_shard"
 	columnPlace      = "_place"
 	columnExtracted  = "_extracted_at"
+	columnBy         = "_status_by"
+	columnWhy        = "_status_why"
 )
+
+// asked says who asked for the replay of each row. Batches of older programs do not say.
+type asked struct{ who, words *array.String }
+
+func askedOf(rec arrow.Record) asked {
+	text := func(name string) *array.String {
+		for _, i := range rec.Schema().FieldIndices(name) {
+			if a, ok := rec.Column(i).(*array.String); ok {
+				return a
+			}
+		}
+		return nil
+	}
+	return asked{text(columnBy), text(columnWhy)}
+}
+
+func (a asked) by(row int) string  { return textAt(a.who, row) }
+func (a asked) why(row int) string { return textAt(a.words, row) }
+
+func textAt(a *array.String, row int) string {
+	if a == nil || a.IsNull(row) {
+		return ""
+	}
+	return strings.Clone(a.Value(row)) // the record's memory goes before the flush is recorded
+}
 
 func replaysOf(rec arrow.Record) ([]string, error) {
 	i := rec.Schema().FieldIndices(columnQuarantine)

@@ -1,6 +1,7 @@
 package load
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -539,15 +540,18 @@ func attemptAt(now time.Time) string { return fmt.Sprintf("attempt/%d", now.Unix
 
 // close marks quarantined rows as replayed, now that their replay is loaded or quarantined anew.
 func (l *landing) close(ctx context.Context) error {
-	if len(l.content.closed) == 0 {
-		return nil
+	type asking struct{ by, why string }
+	ids, to := map[asking][]string{}, map[asking][]string{}
+	for _, c := range l.content.closed {
+		a := asking{cmp.Or(c.by, "loader"), cmp.Or(c.why, "replayed under the present mapping")}
+		ids[a], to[a] = append(ids[a], c.id), append(to[a], c.to)
 	}
-	ids := make([]string, len(l.content.closed))
-	to := make([]string, len(l.content.closed))
-	for i, c := range l.content.closed {
-		ids[i], to[i] = c.id, c.to
+	for a := range ids {
+		if err := l.service.cfg.Warehouse.SetQuarantineStatus(ctx, ids[a], warehouse.QuarantineReplayed, a.by, a.why, to[a]); err != nil {
+			return err
+		}
 	}
-	return l.service.cfg.Warehouse.SetQuarantineStatus(ctx, ids, "replayed", "loader", "replayed under the present mapping", to)
+	return nil
 }
 
 // ledger makes the flush's account: a line for the flush itself, the checkpoint, and one per source, stream, shard, run and
