@@ -34,7 +34,7 @@ of its source replaces it.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	c.AddCommand(quarantineListCommand(a), quarantineShowCommand(a), quarantineReplayCommand(a), quarantineRepairCommand(a), quarantineDismissCommand(a))
+	c.AddCommand(quarantineListCommand(a), quarantineShowCommand(a), quarantineReplayCommand(a), quarantineRepairCommand(a), quarantineDismissCommand(a), quarantineUndecodableCommand(a))
 	return c
 }
 
@@ -217,13 +217,20 @@ func breaksOf(r warehouse.QuarantineRow) []quarantineBreak {
 }
 
 func quarantineShowCommand(a *app) *cobra.Command {
-	return &cobra.Command{
+	var raw string
+	c := &cobra.Command{
 		Use:   "show ID…",
 		Short: "Shows rows whole: every broken rule, the original columns, where they come from",
+		Long: `Shows rows of the quarantine whole. With --raw FILE it writes the bytes of one message that could not be decoded
+(quarantine undecodable lists them) into a new file, or to standard output (--raw -), as they stood in Kafka.`,
 		Example: `  headwater quarantine show hotline-0.3f9a2c@1234#17
-  headwater quarantine show --json hotline-0.3f9a2c@1234#17 | jq '.[0].columns'`,
+  headwater quarantine show --json hotline-0.3f9a2c@1234#17 | jq '.[0].columns'
+  headwater quarantine show hotline-0.3f9a2c@1234#0 --raw message.bin`,
 		Args: cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if raw != "" {
+				return a.writeRaw(cmd.Context(), args, raw)
+			}
 			p, err := a.load()
 			if err != nil {
 				return err
@@ -248,6 +255,8 @@ func quarantineShowCommand(a *app) *cobra.Command {
 			})
 		},
 	}
+	c.Flags().StringVar(&raw, "raw", "", "write the bytes of a message that could not be decoded into this file; - for standard output")
+	return c
 }
 
 // findQuarantined returns the rows in the order of the ids. An id that is none or names no row is a usage error.

@@ -34,13 +34,14 @@ type content struct {
 	after    message.State
 	shape    string
 
-	tables     []*part
-	quarantine []warehouse.QuarantineRow
-	accounts   map[account]*warehouse.LedgerRow
-	replaced   []replacement
-	brought    map[delivery]*yield
-	closed     []closure
-	closing    map[string]bool // the ids in closed
+	tables      []*part
+	quarantine  []warehouse.QuarantineRow
+	undecodable []warehouse.Undecodable
+	accounts    map[account]*warehouse.LedgerRow
+	replaced    []replacement
+	brought     map[delivery]*yield
+	closed      []closure
+	closing     map[string]bool // the ids in closed
 
 	messages, void, foreign int64
 	records                 int // in all tables
@@ -228,6 +229,8 @@ func (c *collector) add(ctx context.Context, out *content, r topic.Record, shapi
 	if err != nil {
 		out.foreign++
 		if !errors.Is(err, message.ErrForeign) {
+			// What the headers say of the log is not to be believed either.
+			c.undecodable(out, r, warehouse.UndecodableHeaders, message.Header{}, err)
 			c.log.Warn("a record of ours has headers that make no sense; it is passed over", "topic", c.topic, "partition", c.partition, "offset", r.Offset, "error", err)
 		} else {
 			c.log.Warn("a record that is not ours is in the topic; it is passed over", "topic", c.topic, "partition", c.partition, "offset", r.Offset)
@@ -299,6 +302,7 @@ func (c *collector) batch(ctx context.Context, out *content, r topic.Record, h m
 			return err
 		}
 		out.quarantine = append(out.quarantine, c.corruptMessage(o, r, mapping, corrupt))
+		c.undecodable(out, r, warehouse.UndecodableValue, h, corrupt)
 		l.Quarantined += int64(h.Rows + h.Rejects)
 		return nil
 	}

@@ -509,6 +509,9 @@ func (l *landing) record(ctx context.Context) (Event, error) {
 	_, err := retry(ctx, l, "write quarantine and ledger", func() (struct{}, error) {
 		attempt := attemptAt(time.Now())
 		if l.content != nil {
+			if err := w.WriteUndecodable(ctx, l.token("undecodable", attempt), l.content.undecodable); err != nil {
+				return struct{}{}, err
+			}
 			if len(l.content.quarantine) > 0 {
 				if err := w.WriteQuarantine(ctx, l.token("quarantine", attempt), l.content.quarantine); err != nil {
 					return struct{}{}, err

@@ -91,6 +91,9 @@ func (l *landing) recordRepair(ctx context.Context, h warehouse.HeldFlush, wasHe
 	_, err := retry(ctx, l, "write the account of repaired rows", func() (struct{}, error) {
 		attempt := attemptAt(time.Now())
 		w := l.service.cfg.Warehouse
+		if err := w.WriteUndecodable(ctx, l.token("undecodable", attempt), l.content.undecodable); err != nil {
+			return struct{}{}, err
+		}
 		if len(quarantine) > 0 {
 			if err := w.WriteQuarantine(ctx, l.token("quarantine", attempt), quarantine); err != nil {
 				return struct{}{}, err
