@@ -112,6 +112,7 @@ func commands(a *app) []*cobra.Command {
 		ledgerCommand(a),
 		quarantineCommand(a),
 		auditCommand(a),
+		replayCommand(a),
 		cursorCommand(a),
 		queryCommand(a),
 		warehouseCommand(a),

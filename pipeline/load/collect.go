@@ -141,10 +141,11 @@ type collector struct {
 	partition int
 	mem       memory.Allocator
 	limits    Limits
-	hurried   *atomic.Int32   // above 0, nothing waits for more rows
-	closing   map[string]bool // quarantined rows whose replay the flush before brings, which has not landed yet
-	wanted    <-chan struct{} // closed when somebody waits for the flush; until then it may grow
-	only      map[string]bool // streams that a repair is about; nil for all
+	hurried   *atomic.Int32             // above 0, nothing waits for more rows
+	closing   map[string]bool           // quarantined rows whose replay the flush before brings, which has not landed yet
+	wanted    <-chan struct{}           // closed when somebody waits for the flush; until then it may grow
+	only      map[string]bool           // streams that a repair is about; nil for all
+	settled   map[int64]map[uint32]bool // rows, by offset and number, that stay in quarantine; of a rebuild only
 	log       logger
 }
 
@@ -317,39 +318,55 @@ func (c *collector) batch(ctx context.Context, out *content, r topic.Record, h m
 	if err != nil {
 		return err
 	}
+	settled := c.settled[r.Offset]
+	if replays == nil && len(settled) == 0 {
+		return c.mapped(ctx, out, o, rec, nil, mapping, l, a)
+	}
+	n := uint32(rec.NumRows())
+	keep := make([]uint32, 0, n)
+	for i := range n {
+		if settled[i] {
+			l.Quarantined++
+			out.yieldOf(h).quarantined++
+			continue
+		}
+		keep = append(keep, i)
+	}
 	if replays != nil {
 		asked := askedOf(rec)
 		open, err := c.warehouse.OpenQuarantine(ctx, replays, warehouse.Range{Topic: c.topic, Partition: int32(c.partition), Incarnation: h.Incarnation, From: r.Offset, To: r.Offset + 1})
 		if err != nil {
 			return err
 		}
-		keep := make([]uint32, 0, len(replays))
-		for i, id := range replays {
+		before := len(keep)
+		keep = slices.DeleteFunc(keep, func(i uint32) bool {
+			id := replays[i]
 			if c.closing[id] || out.closing[id] {
 				// An earlier copy of the row is on its way, in the flush that lands now or in this one.
 				open[id] = false
 			}
-			if open[id] {
-				keep = append(keep, uint32(i))
-				if out.closing == nil {
-					out.closing = map[string]bool{}
-				}
-				out.closing[id] = true
-				out.closed = append(out.closed, closure{id: id, by: asked.by(i), why: asked.why(i), to: warehouse.FormatQuarantineID(c.topic, c.partition, h.Incarnation, r.Offset, uint32(i))})
+			if !open[id] {
+				return true
 			}
-		}
-		l.Duplicate += int64(len(replays) - len(keep))
-		if len(keep) < len(replays) {
-			taken, err := takeRows(c.mem, rec, keep)
-			if err != nil {
-				return err
+			if out.closing == nil {
+				out.closing = map[string]bool{}
 			}
-			rec.Release()
-			rec = taken
-			return c.mapped(ctx, out, o, rec, keep, mapping, l, a)
-		}
+			out.closing[id] = true
+			out.closed = append(out.closed, closure{id: id, by: asked.by(int(i)), why: asked.why(int(i)), to: warehouse.FormatQuarantineID(c.topic, c.partition, h.Incarnation, r.Offset, i)})
+			return false
+		})
+		l.Duplicate += int64(before - len(keep))
 	}
-	return c.mapped(ctx, out, o, rec, nil, mapping, l, a)
+	if len(keep) == int(n) {
+		return c.mapped(ctx, out, o, rec, nil, mapping, l, a)
+	}
+	taken, err := takeRows(c.mem, rec, keep)
+	if err != nil {
+		return err
+	}
+	rec.Release()
+	rec = taken
+	return c.mapped(ctx, out, o, rec, keep, mapping, l, a)
 }
 
 // mapped applies the mapping to a batch's rows. original gives, for each row of rec, its number in the batch; nil if the same.

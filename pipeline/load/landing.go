@@ -30,8 +30,9 @@ type landing struct {
 	shape   Shaping
 	since   time.Time // when the flush at work began
 	ahead   *prefetch
-	stored  map[string]bool // shapes known to be in the warehouse
-	only    map[string]bool // while a repair is collected: the streams that it is about
+	stored  map[string]bool           // shapes known to be in the warehouse
+	only    map[string]bool           // while a repair or rebuild is collected: the streams that it is about
+	settled map[int64]map[uint32]bool // of a rebuild: see Rebuild
 }
 
 // slow is what an operator who looks for lost time wants to see in the debug log.
@@ -257,7 +258,7 @@ func (l *landing) fetch(ctx context.Context, a Collect) *prefetch {
 	fctx, stop := context.WithCancel(ctx)
 	wanted := make(chan struct{})
 	p := &prefetch{action: a, stop: stop, wanted: sync.OnceFunc(func() { close(wanted) }), done: make(chan struct{})}
-	c := &collector{client: cfg.Client, warehouse: cfg.Warehouse, topic: l.id.topic, partition: l.id.partition, mem: cfg.Allocator, limits: cfg.Limits, hurried: &l.service.hurried, wanted: wanted, only: l.only, log: cfg.Logger}
+	c := &collector{client: cfg.Client, warehouse: cfg.Warehouse, topic: l.id.topic, partition: l.id.partition, mem: cfg.Allocator, limits: cfg.Limits, hurried: &l.service.hurried, wanted: wanted, only: l.only, settled: l.settled, log: cfg.Logger}
 	if l.content != nil {
 		c.closing = l.content.closing
 	}

@@ -81,10 +81,7 @@ func (l *landing) recordRepair(ctx context.Context, h warehouse.HeldFlush, wasHe
 	}
 	for _, r := range h.Rows {
 		if !lines[account{r.Source, r.Stream, r.Shard, r.Run, r.Schema}] {
-			r.LoadedAt = time.Now().UTC() // the newest row of a key counts
-			r.Extracted, r.Held, r.Quarantined, r.Loaded, r.Duplicate, r.Filtered, r.Kind = 0, 0, 0, 0, 0, 0, "repair"
-			r.Records, r.Deleted, r.Warnings, r.Messages, r.VoidMessages, r.Bytes = 0, 0, 0, 0, 0, 0
-			rows = append(rows, r)
+			rows = append(rows, emptied(r, warehouse.LedgerRepair))
 		}
 	}
 	quarantine := l.content.quarantine
