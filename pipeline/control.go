@@ -32,7 +32,7 @@ const controlProtocol = 1
 
 // Bounds of the protocol.
 const (
-	maxRequestBytes  = 64 << 10
+	maxRequestBytes  = 4 << 20  // a repair of many rows
 	maxAnswerBytes   = 16 << 20 // a report of very many sources
 	maxConversations = 16
 	requestTimeout   = 5 * time.Second
@@ -41,18 +41,27 @@ const (
 )
 
 type controlRequest struct {
-	Protocol int      `json:"protocol"`
-	Do       string   `json:"do"` // "run"
-	Sources  []string `json:"sources,omitempty"`
-	Trigger  string   `json:"trigger,omitempty"`
-	Shape    string   `json:"shape,omitempty"` // hash of the project as the asking process sees it
+	Protocol int            `json:"protocol"`
+	Do       string         `json:"do"` // "run" or "replay"
+	Sources  []string       `json:"sources,omitempty"`
+	Trigger  string         `json:"trigger,omitempty"`
+	Shape    string         `json:"shape,omitempty"` // hash of the project as the asking process sees it
+	Replay   *ReplayOptions `json:"replay,omitempty"`
 }
 
 type controlAnswer struct {
 	Note   string            `json:"note,omitempty"`
 	Counts map[string]Counts `json:"counts,omitempty"` // of sources that changed
 	Report *wireReport       `json:"report,omitempty"`
+	Replay *wireReplay       `json:"replay,omitempty"` // with an error beside it, if there was one
 	Error  *wireError        `json:"error,omitempty"`
+}
+
+// wireReplay is a ReplayReport that can travel.
+type wireReplay struct {
+	Report                 *wireReport
+	Replayed, Unreplayable int64
+	Rows                   []ReplayedRow
 }
 
 // wireReport is a Report whose errors can travel.
@@ -280,40 +289,62 @@ var ErrNotServed = errors.New("no service runs for this project")
 // process, beside what it does anyway. ErrNotServed means that there is no service and nothing was done. When ctx ends, the
 // service stops the run at its next batch.
 func Ask(ctx context.Context, p *project.Project, opts RunOptions) (*Report, error) {
+	answer, err := ask(ctx, p, controlRequest{Do: "run", Sources: opts.Sources, Trigger: opts.Trigger}, opts.Note, opts.Progress)
+	switch {
+	case err != nil:
+		return nil, err
+	case answer.Report != nil:
+		report := answer.Report.report()
+		return report, report.Err()
+	}
+	return nil, answer.Error.error()
+}
+
+// AskReplay has the project's service replay quarantined rows, as Session.Replay does, but in the service's process. ErrNotServed
+// means that there is no service and nothing was done.
+func AskReplay(ctx context.Context, p *project.Project, opts ReplayOptions) (*ReplayReport, error) {
+	answer, err := ask(ctx, p, controlRequest{Do: "replay", Replay: &opts}, nil, opts.Progress)
+	if err != nil {
+		return nil, err
+	}
+	if r := answer.Replay; r != nil {
+		return &ReplayReport{Report: r.Report.report(), Replayed: r.Replayed, Unreplayable: r.Unreplayable, Rows: r.Rows}, answer.Error.error()
+	}
+	return nil, answer.Error.error()
+}
+
+// ask has the service do something and returns its last answer.
+func ask(ctx context.Context, p *project.Project, request controlRequest, note func(string), progress Progress) (last controlAnswer, err error) {
 	conn, err := dialControl(ctx, p.State)
 	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrNotServed, err)
+		return last, fmt.Errorf("%w: %w", ErrNotServed, err)
 	}
 	defer func() { _ = conn.Close() }() // the service sees that we are gone in any case
 	body, err := p.Shape().Marshal()
 	if err != nil {
-		return nil, err
+		return last, err
 	}
 	defer context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })() // a failure leaves the service's own end to wait for
-	request := controlRequest{Protocol: controlProtocol, Do: "run", Sources: opts.Sources, Trigger: opts.Trigger, Shape: transform.Hash(body)}
+	request.Protocol, request.Shape = controlProtocol, transform.Hash(body)
 	if err := writeLine(conn, request); err != nil {
-		return nil, lostService(ctx, err)
+		return last, lostService(ctx, err)
 	}
 	lines := bufio.NewReaderSize(conn, 64<<10)
 	for {
 		var answer controlAnswer
 		if err := readLine(lines, maxAnswerBytes, &answer); err != nil {
-			return nil, lostService(ctx, err)
+			return last, lostService(ctx, err)
 		}
-		if answer.Note != "" && opts.Note != nil {
-			opts.Note(answer.Note)
+		if answer.Note != "" && note != nil {
+			note(answer.Note)
 		}
-		if opts.Progress != nil {
+		if progress != nil {
 			for source, counts := range answer.Counts {
-				opts.Progress(source, counts)
+				progress(source, counts)
 			}
 		}
-		switch {
-		case answer.Error != nil:
-			return nil, answer.Error.error()
-		case answer.Report != nil:
-			report := answer.Report.report()
-			return report, report.Err()
+		if answer.Error != nil || answer.Report != nil || answer.Replay != nil {
+			return answer, nil
 		}
 	}
 }
@@ -406,7 +437,7 @@ func (v *service) converse(conn net.Conn) error {
 		}
 		return v.answer(conn, controlAnswer{Error: toWireError(fault.Usage(fmt.Errorf("read the request: %w", err)))})
 	}
-	if request.Protocol != controlProtocol || request.Do != "run" {
+	if request.Protocol != controlProtocol || request.Do != "run" && (request.Do != "replay" || request.Replay == nil) {
 		return v.answer(conn, controlAnswer{Error: toWireError(fault.Environment(fmt.Errorf(
 			"the service does not understand what is asked (%q, protocol %d): it is of another version of headwater; restart it", request.Do, request.Protocol)))})
 	}
@@ -418,12 +449,15 @@ func (v *service) converse(conn net.Conn) error {
 		return err
 	}
 	if request.Shape != "" && request.Shape != v.session.shaping.Hash {
+		if request.Do == "replay" {
+			return v.answer(conn, controlAnswer{Error: toWireError(fault.Usage(errors.New("the project was changed since headwater start read it, and the rows would be mapped as it was then: restart the service first")))})
+		}
 		if err := v.answer(conn, controlAnswer{Note: "the project was changed since headwater start read it: the run is done as it was then; restart the service"}); err != nil {
 			return err
 		}
 	}
 
-	// The run is stopped when the one who asked is gone.
+	// What was asked for is stopped when the one who asked is gone.
 	asked, gone := context.WithCancel(v.soft)
 	defer gone()
 	var reading sync.WaitGroup
@@ -436,8 +470,14 @@ func (v *service) converse(conn net.Conn) error {
 	})
 
 	news := &news{counts: map[string]Counts{}}
-	done := make(chan *Report, 1)
-	go func() { done <- v.command(asked, sources, request.Trigger, news) }()
+	done := make(chan controlAnswer, 1)
+	go func() {
+		if request.Do == "replay" {
+			done <- v.replayAsked(asked, *request.Replay)
+			return
+		}
+		done <- controlAnswer{Report: toWire(v.command(asked, sources, request.Trigger, news))}
+	}()
 	ticker := time.NewTicker(answerInterval)
 	defer ticker.Stop()
 	var broken error
@@ -454,14 +494,31 @@ func (v *service) converse(conn net.Conn) error {
 			for _, a := range news.take() {
 				tell(a)
 			}
-		case report := <-done:
+		case last := <-done:
 			for _, a := range news.take() {
 				tell(a)
 			}
-			tell(controlAnswer{Report: toWire(report)})
+			tell(last)
 			return broken
 		}
 	}
+}
+
+// replayAsked replays quarantined rows, one replay at a time: what one has closed the next does not send again.
+func (v *service) replayAsked(asked context.Context, opts ReplayOptions) controlAnswer {
+	select {
+	case v.replaying <- struct{}{}:
+		defer func() { <-v.replaying }()
+	case <-asked.Done():
+		return controlAnswer{Error: toWireError(asked.Err())}
+	}
+	v.log.Info("a replay was asked for", "command", opts.command(), "by", opts.By, "source", opts.Source, "rows", len(opts.named()))
+	report, err := v.works.replay(asked, opts)
+	answer := controlAnswer{Error: toWireError(err)}
+	if report != nil {
+		answer.Replay = &wireReplay{Report: toWire(report.Report), Replayed: report.Replayed, Unreplayable: report.Unreplayable, Rows: report.Rows}
+	}
+	return answer
 }
 
 func (v *service) answer(conn net.Conn, a controlAnswer) error {

@@ -64,13 +64,14 @@ func (s *Session) Serve(ctx context.Context, opts ServeOptions) error {
 
 // service is a project being served.
 type service struct {
-	session *Session
-	log     *slog.Logger
-	works   *Works
-	runners map[string]*runner // by source
-	began   time.Time
-	seats   chan struct{} // one for each source that may be read at a time
-	board   board
+	session   *Session
+	log       *slog.Logger
+	works     *Works
+	runners   map[string]*runner // by source
+	began     time.Time
+	seats     chan struct{} // one for each source that may be read at a time
+	replaying chan struct{} // filled while quarantined rows are replayed
+	board     board
 
 	// The three lives end in this order.
 	soft context.Context // while anything new may begin
@@ -91,7 +92,7 @@ type runner struct {
 }
 
 func (s *Session) newService() (*service, error) {
-	v := &service{session: s, log: s.opts.Logger, runners: map[string]*runner{}, seats: make(chan struct{}, max(1, s.project.Limits.Readers))}
+	v := &service{session: s, log: s.opts.Logger, runners: map[string]*runner{}, replaying: make(chan struct{}, 1), seats: make(chan struct{}, max(1, s.project.Limits.Readers))}
 	for _, source := range s.project.Sources() {
 		plan, err := schedule.Compile(schedule.Spec(source.Schedule))
 		if err != nil {

@@ -1,6 +1,9 @@
 package warehouse_test
 
 import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"reflect"
@@ -52,7 +55,7 @@ var equalTimes = cmp.Comparer(func(a, b time.Time) bool { return a.Equal(b) })
 func TestEveryFieldOfAnOwnRowHasAColumn(t *testing.T) {
 	t.Parallel()
 	b := migrated(t)
-	for table, row := range map[string]any{"ledger": warehouse.LedgerRow{}, "quarantine": warehouse.QuarantineRow{}, "run": warehouse.Run{}} {
+	for table, row := range map[string]any{"ledger": warehouse.LedgerRow{}, "quarantine": warehouse.QuarantineRow{}, "run": warehouse.Run{}, "audit": warehouse.AuditEntry{}, "undecodable": warehouse.Undecodable{}} {
 		columns := b.sql("SELECT name FROM system.columns WHERE database = '$db' AND table = '" + table + "' AND NOT startsWith(name, '_')")
 		var fields []string
 		for _, f := range reflect.VisibleFields(reflect.TypeOf(row)) {
@@ -525,5 +528,38 @@ func TestFreshnessTellsWhenAStreamLastMoved(t *testing.T) {
 	}
 	if got[0].NewestPeriod != nil {
 		t.Errorf("a stream without observations has the newest period %v", got[0].NewestPeriod)
+	}
+}
+
+// TestAMessageThatCannotBeDecodedKeepsItsBytes: as many as a message may have, whatever they are.
+func TestAMessageThatCannotBeDecodedKeepsItsBytes(t *testing.T) {
+	t.Parallel()
+	b := migrated(t)
+	large := make([]byte, 16<<20)
+	for i := range large {
+		large[i] = byte(i * i >> 7)
+	}
+	messages := []warehouse.Undecodable{
+		{Topic: testTopic, Incarnation: testIncarnation, Offset: 7, Part: warehouse.UndecodableValue, Reason: "checksum", Source: "s", Stream: "st", Headers: `[{"key":"k","value":"AA=="}]`, Value: large, WrittenAt: at(1)},
+		{Topic: testTopic, Incarnation: testIncarnation, Offset: 8, Part: warehouse.UndecodableHeaders, Reason: "no number", WrittenAt: at(2)},
+	}
+	for _, token := range []string{"a", "b"} { // a flush that is repeated
+		if err := b.WriteUndecodable(b.ctx, token, messages); err != nil {
+			t.Fatal(err)
+		}
+	}
+	got, err := b.Undecodables(b.ctx, 0)
+	if err != nil || len(got) != 2 || got[0].Offset != 8 || got[1].Size != 16<<20 || len(got[1].Value) != 0 {
+		t.Fatalf("listed: %+v, %v", got, err)
+	}
+	for i, want := range [][]byte{nil, large} {
+		sum := sha256.Sum256(want)
+		m, ok, err := b.UndecodableOf(b.ctx, got[i].ID())
+		if err != nil || !ok || !bytes.Equal(m.Value, want) || m.SHA256 != hex.EncodeToString(sum[:]) || m.Size != int64(len(want)) {
+			t.Errorf("%s: %d bytes, found %v, %v; want %d", got[i].ID(), len(m.Value), ok, err, len(want))
+		}
+	}
+	if _, ok, err := b.UndecodableOf(b.ctx, warehouse.FormatQuarantineID(testTopic, 0, testIncarnation, 9, 0)); ok || err != nil {
+		t.Errorf("a message that nobody kept: %v, %v", ok, err)
 	}
 }

@@ -17,6 +17,8 @@ const (
 	LedgerFlush  = "flush"
 	LedgerGap    = "gap"    // offsets that retention ate (L10)
 	LedgerRepair = "repair" // a flush whose held rows went in later (L4); it replaces the flush's own row
+	// LedgerRebuild: the flush's rows were mapped anew when their table was rebuilt; it replaces the flush's own row.
+	LedgerRebuild = "rebuild"
 )
 
 // LedgerRow accounts for the rows of one shard, run and schema within one flush. Its key is topic, partition, incarnation,
@@ -140,16 +142,25 @@ type HeldFlush struct {
 
 // Held returns the partition's flushes that have held rows, oldest first.
 func (w *Warehouse) Held(ctx context.Context, topic string, partition int32) ([]HeldFlush, error) {
-	at := []any{clickhouse.Named("topic", topic), clickhouse.Named("partition", int64(partition))}
-	rows, err := selectOwn[LedgerRow](ctx, w, "ledger",
-		"own.topic = {topic:String} AND own.partition = {partition:Int64} AND own.held > 0 ORDER BY own.loaded_at, own.from_offset, own.source, own.stream, own.shard, own.run, own.schema", at...)
+	return w.flushes(ctx, "own.topic = {topic:String} AND own.partition = {partition:Int64} AND own.held > 0",
+		clickhouse.Named("topic", topic), clickhouse.Named("partition", int64(partition)))
+}
+
+// FlushesOf returns the flushes that brought messages of the source, by topic and partition and the oldest first, each with the
+// source's rows of the ledger.
+func (w *Warehouse) FlushesOf(ctx context.Context, source string) ([]HeldFlush, error) {
+	return w.flushes(ctx, "own.source = {source:String} AND own.extracted + own.messages + own.void_messages > 0", clickhouse.Named("source", source))
+}
+
+func (w *Warehouse) flushes(ctx context.Context, where string, args ...any) ([]HeldFlush, error) {
+	rows, err := selectOwn[LedgerRow](ctx, w, "ledger", where+" ORDER BY own.topic, own.partition, own.loaded_at, own.from_offset, own.source, own.stream, own.shard, own.run, own.schema", args...)
 	if err != nil || len(rows) == 0 {
 		return nil, err
 	}
 	var flushes []HeldFlush
 	index := map[Range]int{}
 	for _, row := range rows {
-		r := Range{Topic: topic, Partition: partition, Incarnation: row.Incarnation, From: row.From, To: row.To}
+		r := Range{Topic: row.Topic, Partition: row.Partition, Incarnation: row.Incarnation, From: row.From, To: row.To}
 		i, ok := index[r]
 		if !ok {
 			state, err := w.stateAt(ctx, r)
@@ -216,11 +227,11 @@ func (w *Warehouse) Checkpoint(ctx context.Context, topic string, partition int3
 		Epoch       int64  `ch:"epoch"`
 		Next        int64  `ch:"next_sequence"`
 	}
-	// Repairs write old flushes anew and say nothing of where the log is.
+	// Repairs and rebuilds write old flushes anew and say nothing of where the log is.
 	const rows = " FINAL WHERE _deleted = 0 AND topic = {topic:String} AND partition = {partition:Int64}"
 	ledger := w.table("ledger")
 	if err := w.data.Select(ctx, &newest, "SELECT state_incarnation, from_offset, to_offset, epoch, next_sequence FROM "+ledger+rows+
-		" AND state_incarnation = (SELECT argMax(state_incarnation, (_version, to_offset)) FROM "+ledger+rows+" AND kind != 'repair')"+
+		" AND state_incarnation = (SELECT argMax(state_incarnation, (_version, to_offset)) FROM "+ledger+rows+" AND kind NOT IN ('repair', 'rebuild'))"+
 		" ORDER BY to_offset DESC, from_offset DESC LIMIT 1", at...); err != nil {
 		return Checkpoint{}, false, w.wrap(err, "read the ledger's checkpoint")
 	}

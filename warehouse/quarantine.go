@@ -65,6 +65,15 @@ func (r QuarantineRow) ID() string {
 // is repeated does not open again what somebody has dismissed meanwhile.
 const firstVersion = 1
 
+// replayedFirst is added to the version of a row that was replayed, so that no change of status which raced with its replay hides
+// that it is loaded; and to every later one of that row.
+const replayedFirst = 1 << 62
+
+// wasReplayed reports whether the row has such a version: it is replayed, or was opened again since.
+func (r QuarantineRow) wasReplayed() bool {
+	return r.Status == QuarantineReplayed || r.Status == QuarantineOpen && r.StatusBy != ""
+}
+
 // WriteQuarantine writes rows as they were refused, as one block under the token. A row that is there already keeps the
 // status that it has come to.
 func (w *Warehouse) WriteQuarantine(ctx context.Context, token string, rows []QuarantineRow) error {
@@ -218,27 +227,47 @@ func (w *Warehouse) SetQuarantineStatus(ctx context.Context, ids []string, statu
 		found[r.ID()] = r
 	}
 	at := clock.Now().UTC()
+	first := map[string]bool{}
 	changed := make([]QuarantineRow, 0, len(ids))
 	for i, id := range ids {
 		r, ok := found[id]
 		if !ok {
 			return fmt.Errorf("set quarantine status: there is no row %s in quarantine", clip(id))
 		}
+		first[id] = status == QuarantineReplayed || r.wasReplayed()
 		r.Status, r.StatusAt, r.StatusBy, r.StatusWhy, r.ReplayedTo = status, at, by, why, ""
 		if len(replayedTo) > 0 {
 			r.ReplayedTo = replayedTo[i]
 		}
 		changed = append(changed, r)
 	}
-	return w.writeStatus(ctx, at, changed)
+	return w.writeStatus(ctx, at, first, changed)
 }
 
-func (w *Warehouse) writeStatus(ctx context.Context, at time.Time, rows []QuarantineRow) error {
+// ReopenQuarantine writes rows that were replayed in their own place and that a later mapping refuses, as it refuses them.
+func (w *Warehouse) ReopenQuarantine(ctx context.Context, by, why string, rows []QuarantineRow) error {
+	at := clock.Now().UTC()
+	own, first := make([]QuarantineRow, len(rows)), map[string]bool{}
+	for i, r := range rows {
+		r.Status, r.StatusAt, r.StatusBy, r.StatusWhy, r.ReplayedTo = QuarantineOpen, at, by, why, ""
+		own[i], first[r.ID()] = r, true
+	}
+	return w.writeStatus(ctx, at, first, own)
+}
+
+// writeStatus writes rows with versions of now; those in first were replayed.
+func (w *Warehouse) writeStatus(ctx context.Context, at time.Time, first map[string]bool, rows []QuarantineRow) error {
 	token := fmt.Sprintf("quarantine status/%d/%d", at.UnixNano(), len(rows))
 	if len(rows) > 0 {
 		token += "/" + rows[0].ID()
 	}
-	return insertOwn(ctx, w, "quarantine", token, rows, func(QuarantineRow) uint64 { return uint64(at.UnixMicro()) }, nil)
+	return insertOwn(ctx, w, "quarantine", token, rows, func(r QuarantineRow) uint64 {
+		version := uint64(at.UnixMicro())
+		if first[r.ID()] {
+			version += replayedFirst
+		}
+		return version
+	}, nil)
 }
 
 // Supersede closes the open rows of a shard that were extracted before its new content: nobody need repair them any more.
@@ -257,11 +286,13 @@ func (w *Warehouse) Supersede(ctx context.Context, source, stream, shard string,
 		if err != nil || len(rows) == 0 {
 			return err
 		}
+		first := map[string]bool{}
 		for i := range rows {
+			first[rows[i].ID()] = rows[i].wasReplayed()
 			rows[i].Status, rows[i].StatusAt, rows[i].StatusBy = QuarantineSuperseded, at, "loader"
 			rows[i].StatusWhy = "newer content of the source replaced the row"
 		}
-		if err := w.writeStatus(ctx, at, rows); err != nil {
+		if err := w.writeStatus(ctx, at, first, rows); err != nil {
 			return err
 		}
 		if len(rows) < page {

@@ -18,18 +18,20 @@ type ShardState struct {
 	CursorOffset int64     `ch:"at"`     // of the message that carried the cursor
 	Extracted    int64     `ch:"rows"`   // rows over all runs, repeated ones included
 	LastLoadedAt time.Time `ch:"last_loaded_at"`
+	ExtractedAt  time.Time `ch:"newest_extracted_at"` // of its newest content; zero when nothing was extracted
 }
 
 // Shards returns every shard that has been loaded, by source, stream and name; of one source unless it is empty.
 func (w *Warehouse) Shards(ctx context.Context, source string) ([]ShardState, error) {
 	var rows []ShardState
-	err := w.data.Select(ctx, &rows, "SELECT source, stream, shard, tupleElement(last, 1) AS topic, toInt32(tupleElement(last, 2)) AS partition, base64Decode(tupleElement(last, 3)) AS newest, tupleElement(last, 4) AS at, rows, last_loaded_at"+
-		" FROM (SELECT source, stream, shard, argMaxIf((topic, partition, cursor, cursor_offset), (_version, cursor_offset), cursor_offset >= 0) AS last, sum(extracted) AS rows, max(loaded_at) AS last_loaded_at"+
+	err := w.data.Select(ctx, &rows, "SELECT source, stream, shard, tupleElement(last, 1) AS topic, toInt32(tupleElement(last, 2)) AS partition, base64Decode(tupleElement(last, 3)) AS newest, tupleElement(last, 4) AS at, rows, last_loaded_at, ifNull(newest_content, fromUnixTimestamp64Milli(toInt64(0), 'UTC')) AS newest_extracted_at"+
+		" FROM (SELECT source, stream, shard, argMaxIf((topic, partition, cursor, cursor_offset), (_version, cursor_offset), cursor_offset >= 0) AS last, sum(extracted) AS rows, max(loaded_at) AS last_loaded_at, max(extracted_at) AS newest_content"+
 		" FROM "+w.table("ledger")+" FINAL WHERE _deleted = 0 AND source != '' AND ({source:String} = '' OR source = {source:String}) GROUP BY source, stream, shard) ORDER BY source, stream, shard",
 		clickhouse.Named("source", source))
 	if err != nil {
 		return nil, w.wrap(err, "read the ledger's shards")
 	}
+	settleTimes(rows)
 	return rows, nil
 }
 

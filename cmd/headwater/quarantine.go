@@ -34,7 +34,7 @@ of its source replaces it.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	c.AddCommand(quarantineListCommand(a), quarantineShowCommand(a), quarantineReplayCommand(a), quarantineDismissCommand(a))
+	c.AddCommand(quarantineListCommand(a), quarantineShowCommand(a), quarantineReplayCommand(a), quarantineRepairCommand(a), quarantineDismissCommand(a), quarantineUndecodableCommand(a))
 	return c
 }
 
@@ -217,13 +217,20 @@ func breaksOf(r warehouse.QuarantineRow) []quarantineBreak {
 }
 
 func quarantineShowCommand(a *app) *cobra.Command {
-	return &cobra.Command{
+	var raw string
+	c := &cobra.Command{
 		Use:   "show ID…",
 		Short: "Shows rows whole: every broken rule, the original columns, where they come from",
+		Long: `Shows rows of the quarantine whole. With --raw FILE it writes the bytes of one message that could not be decoded
+(quarantine undecodable lists them) into a new file, or to standard output (--raw -), as they stood in Kafka.`,
 		Example: `  headwater quarantine show hotline-0.3f9a2c@1234#17
-  headwater quarantine show --json hotline-0.3f9a2c@1234#17 | jq '.[0].columns'`,
+  headwater quarantine show --json hotline-0.3f9a2c@1234#17 | jq '.[0].columns'
+  headwater quarantine show hotline-0.3f9a2c@1234#0 --raw message.bin`,
 		Args: cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if raw != "" {
+				return a.writeRaw(cmd.Context(), args, raw)
+			}
 			p, err := a.load()
 			if err != nil {
 				return err
@@ -248,6 +255,8 @@ func quarantineShowCommand(a *app) *cobra.Command {
 			})
 		},
 	}
+	c.Flags().StringVar(&raw, "raw", "", "write the bytes of a message that could not be decoded into this file; - for standard output")
+	return c
 }
 
 // findQuarantined returns the rows in the order of the ids. An id that is none or names no row is a usage error.
@@ -359,12 +368,12 @@ func columnsOf(text string) ([]keptColumn, error) {
 }
 
 func quarantineDismissCommand(a *app) *cobra.Command {
-	var why string
+	var why, by string
 	c := &cobra.Command{
 		Use:   "dismiss ID…",
 		Short: "Closes rows that nobody need repair",
 		Long: `Marks open rows as dismissed, with the reason that is given and the user of this machine who gives it. The rows stay on
-record (list --status dismissed); the ledger goes on counting them as quarantined.`,
+record (list --status dismissed); the ledger goes on counting them as quarantined, and headwater audit tells who did it.`,
 		Example: `  headwater quarantine dismiss hotline-0.3f9a2c@1234#17 --why "a test call; the operator confirmed it"`,
 		Args:    cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -373,22 +382,12 @@ record (list --status dismissed); the ledger goes on counting them as quarantine
 				return fault.Usage(errors.New("say why, for those who ask later: --why TEXT"))
 			}
 			return a.withQuarantine(cmd.Context(), func(w *pipeline.Depot) error {
-				rows, err := findQuarantined(cmd.Context(), w, args)
+				ids, err := w.Dismiss(cmd.Context(), args, operator(by), why)
 				if err != nil {
 					return err
 				}
-				var ids []string
-				for _, r := range rows {
-					if status := cmp.Or(r.Status, warehouse.QuarantineOpen); status != warehouse.QuarantineOpen {
-						return fault.Usage(fmt.Errorf("row %s is %s already (by %s); nothing was changed", r.ID(), status, cmp.Or(r.StatusBy, "somebody")))
-					}
-					ids = append(ids, r.ID())
-				}
-				if err := w.SetQuarantineStatus(cmd.Context(), ids, warehouse.QuarantineDismissed, operator(), why, nil); err != nil {
-					return err
-				}
 				if a.json {
-					return a.encode(map[string]any{"dismissed": ids})
+					return a.encode(map[string]any{"dismissed": slices.Concat([]string{}, ids)})
 				}
 				_, err = fmt.Fprintf(a.out, "Dismissed %s.\n", plural(len(ids), "row"))
 				return err
@@ -396,17 +395,26 @@ record (list --status dismissed); the ledger goes on counting them as quarantine
 		},
 	}
 	c.Flags().StringVar(&why, "why", "", "the reason, for the record (required)")
+	byFlag(c, &by)
 	return c
 }
 
-// operator names who gives a command: the user of this machine, and who that was before sudo.
-func operator() string {
+// byFlag adds the flag that says for whom a change is made.
+func byFlag(c *cobra.Command, by *string) {
+	c.Flags().StringVar(by, "by", "", "who wants it, if that is not the user of this machine")
+}
+
+// operator names who gives a command: the user of this machine, who that was before sudo, and for whom they say that they do it.
+func operator(by string) string {
 	name := "uid " + fmt.Sprint(os.Getuid())
 	if u, err := user.Current(); err == nil && u.Username != "" {
 		name = u.Username
 	}
 	if before := os.Getenv("SUDO_USER"); before != "" && before != name {
 		name = before + " (as " + name + ")"
+	}
+	if by = strings.TrimSpace(by); by != "" {
+		name = by + " (by " + name + ")"
 	}
 	return name
 }

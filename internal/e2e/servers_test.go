@@ -1,7 +1,10 @@
 package e2e
 
 import (
+	"bytes"
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -154,6 +157,30 @@ func TestMessagesThatAreNotOurs(t *testing.T) {
 	want := fmt.Sprintf("message.corrupt superseded 3 rows in a message of %d bytes: corrupt record: the value's checksum does not hold: it is cut short or damaged", len(damaged))
 	if got := p.one(t, "SELECT concat(rules[1], ' ', status, ' ', reasons[1]) FROM quarantine FINAL"); got != want {
 		t.Errorf("quarantine holds %q, want %q", got, want)
+	}
+	// The bytes of what was ours are kept, whatever becomes of the topic.
+	var kept []struct {
+		ID, Part, Source, SHA256 string
+		Offset, Size             int64
+	}
+	if err := json.Unmarshal([]byte(p.must(t, "quarantine", "undecodable", "--json").out), &kept); err != nil {
+		t.Fatal(err)
+	}
+	bytesOf := map[int64][]byte{ours.Offset + 3: []byte("x"), ours.Offset + 4: damaged}
+	for _, k := range kept {
+		sum := sha256.Sum256(bytesOf[k.Offset])
+		if k.Size != int64(len(bytesOf[k.Offset])) || k.SHA256 != hex.EncodeToString(sum[:]) || (k.Source == "good") != (k.Part == "value") {
+			t.Errorf("kept: %+v", k)
+		}
+		file := filepath.Join(p.dir, fmt.Sprint(k.Offset))
+		p.must(t, "quarantine", "show", k.ID, "--raw", file)
+		if got, err := os.ReadFile(file); err != nil || !bytes.Equal(got, bytesOf[k.Offset]) {
+			t.Errorf("%s: %d bytes, %v; want %d", k.ID, len(got), err, len(bytesOf[k.Offset]))
+		}
+		code(t, p.run(t, nil, "quarantine", "show", k.ID, "--raw", file), 2) // it is there already
+	}
+	if len(kept) != 2 {
+		t.Errorf("%d messages are kept, want 2: %+v", len(kept), kept)
 	}
 	if got := p.loaded(t, "good"); got != "g1=1 g2=2 g3=3 g4=4 g5=5" {
 		t.Errorf("current rows: %s", got)

@@ -214,10 +214,14 @@ func incarnationOf(ctx context.Context, client *topic.Client, name string, parti
 	return "", nil
 }
 
-// Cursor returns the newest written cursor of a shard, nil if it was never read, and the epoch under which it holds.
+// Cursor returns the newest written cursor of a shard, nil if it was never read or is to be read from its beginning again, and the
+// epoch under which it holds.
 func (p *Partition) Cursor(shard string) (cursor []byte, epoch int64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if len(p.state.Cursors[shard].Cursor) == 0 {
+		return nil, p.state.Log.Epoch // to a connector nil is the beginning, and a message cannot tell nil from empty
+	}
 	return p.state.Cursors[shard].Cursor, p.state.Log.Epoch
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -33,13 +34,14 @@ type content struct {
 	after    message.State
 	shape    string
 
-	tables     []*part
-	quarantine []warehouse.QuarantineRow
-	accounts   map[account]*warehouse.LedgerRow
-	replaced   []replacement
-	brought    map[delivery]*yield
-	closed     []closure
-	closing    map[string]bool // the ids in closed
+	tables      []*part
+	quarantine  []warehouse.QuarantineRow
+	undecodable []warehouse.Undecodable
+	accounts    map[account]*warehouse.LedgerRow
+	replaced    []replacement
+	brought     map[delivery]*yield
+	closed      []closure
+	closing     map[string]bool // the ids in closed
 
 	messages, void, foreign int64
 	records                 int // in all tables
@@ -94,8 +96,8 @@ type replacement struct {
 
 // closure is a quarantined row that was replayed.
 type closure struct {
-	id string
-	to string
+	id, to  string
+	by, why string // who asked for it, and their words; may be empty
 }
 
 func (c *content) release() {
@@ -139,10 +141,11 @@ type collector struct {
 	partition int
 	mem       memory.Allocator
 	limits    Limits
-	hurried   *atomic.Int32   // above 0, nothing waits for more rows
-	closing   map[string]bool // quarantined rows whose replay the flush before brings, which has not landed yet
-	wanted    <-chan struct{} // closed when somebody waits for the flush; until then it may grow
-	only      map[string]bool // streams that a repair is about; nil for all
+	hurried   *atomic.Int32             // above 0, nothing waits for more rows
+	closing   map[string]bool           // quarantined rows whose replay the flush before brings, which has not landed yet
+	wanted    <-chan struct{}           // closed when somebody waits for the flush; until then it may grow
+	only      map[string]bool           // streams that a repair is about; nil for all
+	settled   map[int64]map[uint32]bool // rows, by offset and number, that stay in quarantine; of a rebuild only
 	log       logger
 }
 
@@ -227,6 +230,8 @@ func (c *collector) add(ctx context.Context, out *content, r topic.Record, shapi
 	if err != nil {
 		out.foreign++
 		if !errors.Is(err, message.ErrForeign) {
+			// What the headers say of the log is not to be believed either.
+			c.undecodable(out, r, warehouse.UndecodableHeaders, message.Header{}, err)
 			c.log.Warn("a record of ours has headers that make no sense; it is passed over", "topic", c.topic, "partition", c.partition, "offset", r.Offset, "error", err)
 		} else {
 			c.log.Warn("a record that is not ours is in the topic; it is passed over", "topic", c.topic, "partition", c.partition, "offset", r.Offset)
@@ -298,6 +303,7 @@ func (c *collector) batch(ctx context.Context, out *content, r topic.Record, h m
 			return err
 		}
 		out.quarantine = append(out.quarantine, c.corruptMessage(o, r, mapping, corrupt))
+		c.undecodable(out, r, warehouse.UndecodableValue, h, corrupt)
 		l.Quarantined += int64(h.Rows + h.Rejects)
 		return nil
 	}
@@ -315,38 +321,55 @@ func (c *collector) batch(ctx context.Context, out *content, r topic.Record, h m
 	if err != nil {
 		return err
 	}
+	settled := c.settled[r.Offset]
+	if replays == nil && len(settled) == 0 {
+		return c.mapped(ctx, out, o, rec, nil, mapping, l, a)
+	}
+	n := uint32(rec.NumRows())
+	keep := make([]uint32, 0, n)
+	for i := range n {
+		if settled[i] {
+			l.Quarantined++
+			out.yieldOf(h).quarantined++
+			continue
+		}
+		keep = append(keep, i)
+	}
 	if replays != nil {
+		asked := askedOf(rec)
 		open, err := c.warehouse.OpenQuarantine(ctx, replays, warehouse.Range{Topic: c.topic, Partition: int32(c.partition), Incarnation: h.Incarnation, From: r.Offset, To: r.Offset + 1})
 		if err != nil {
 			return err
 		}
-		keep := make([]uint32, 0, len(replays))
-		for i, id := range replays {
+		before := len(keep)
+		keep = slices.DeleteFunc(keep, func(i uint32) bool {
+			id := replays[i]
 			if c.closing[id] || out.closing[id] {
 				// An earlier copy of the row is on its way, in the flush that lands now or in this one.
 				open[id] = false
 			}
-			if open[id] {
-				keep = append(keep, uint32(i))
-				if out.closing == nil {
-					out.closing = map[string]bool{}
-				}
-				out.closing[id] = true
-				out.closed = append(out.closed, closure{id: id, to: warehouse.FormatQuarantineID(c.topic, c.partition, h.Incarnation, r.Offset, uint32(i))})
+			if !open[id] {
+				return true
 			}
-		}
-		l.Duplicate += int64(len(replays) - len(keep))
-		if len(keep) < len(replays) {
-			taken, err := takeRows(c.mem, rec, keep)
-			if err != nil {
-				return err
+			if out.closing == nil {
+				out.closing = map[string]bool{}
 			}
-			rec.Release()
-			rec = taken
-			return c.mapped(ctx, out, o, rec, keep, mapping, l, a)
-		}
+			out.closing[id] = true
+			out.closed = append(out.closed, closure{id: id, by: asked.by(int(i)), why: asked.why(int(i)), to: warehouse.FormatQuarantineID(c.topic, c.partition, h.Incarnation, r.Offset, i)})
+			return false
+		})
+		l.Duplicate += int64(before - len(keep))
 	}
-	return c.mapped(ctx, out, o, rec, nil, mapping, l, a)
+	if len(keep) == int(n) {
+		return c.mapped(ctx, out, o, rec, nil, mapping, l, a)
+	}
+	taken, err := takeRows(c.mem, rec, keep)
+	if err != nil {
+		return err
+	}
+	rec.Release()
+	rec = taken
+	return c.mapped(ctx, out, o, rec, keep, mapping, l, a)
 }
 
 // mapped applies the mapping to a batch's rows. original gives, for each row of rec, its number in the batch; nil if the same.
@@ -455,7 +478,34 @@ const (
 	columnShard      = "_shard"
 	columnPlace      = "_place"
 	columnExtracted  = "_extracted_at"
+	columnBy         = "_status_by"
+	columnWhy        = "_status_why"
 )
+
+// asked says who asked for the replay of each row. Batches of older programs do not say.
+type asked struct{ who, words *array.String }
+
+func askedOf(rec arrow.Record) asked {
+	text := func(name string) *array.String {
+		for _, i := range rec.Schema().FieldIndices(name) {
+			if a, ok := rec.Column(i).(*array.String); ok {
+				return a
+			}
+		}
+		return nil
+	}
+	return asked{text(columnBy), text(columnWhy)}
+}
+
+func (a asked) by(row int) string  { return textAt(a.who, row) }
+func (a asked) why(row int) string { return textAt(a.words, row) }
+
+func textAt(a *array.String, row int) string {
+	if a == nil || a.IsNull(row) {
+		return ""
+	}
+	return strings.Clone(a.Value(row)) // the record's memory goes before the flush is recorded
+}
 
 func replaysOf(rec arrow.Record) ([]string, error) {
 	i := rec.Schema().FieldIndices(columnQuarantine)

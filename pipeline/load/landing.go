@@ -1,6 +1,7 @@
 package load
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -30,8 +31,9 @@ type landing struct {
 	shape   Shaping
 	since   time.Time // when the flush at work began
 	ahead   *prefetch
-	stored  map[string]bool // shapes known to be in the warehouse
-	only    map[string]bool // while a repair is collected: the streams that it is about
+	stored  map[string]bool           // shapes known to be in the warehouse
+	only    map[string]bool           // while a repair or rebuild is collected: the streams that it is about
+	settled map[int64]map[uint32]bool // of a rebuild: see Rebuild
 }
 
 // slow is what an operator who looks for lost time wants to see in the debug log.
@@ -275,7 +277,7 @@ func (l *landing) fetch(ctx context.Context, a Collect) *prefetch {
 	fctx, stop := context.WithCancel(ctx)
 	wanted := make(chan struct{})
 	p := &prefetch{action: a, stop: stop, wanted: sync.OnceFunc(func() { close(wanted) }), done: make(chan struct{})}
-	c := &collector{client: cfg.Client, warehouse: cfg.Warehouse, topic: l.id.topic, partition: l.id.partition, mem: cfg.Allocator, limits: cfg.Limits, hurried: &l.service.hurried, wanted: wanted, only: l.only, log: cfg.Logger}
+	c := &collector{client: cfg.Client, warehouse: cfg.Warehouse, topic: l.id.topic, partition: l.id.partition, mem: cfg.Allocator, limits: cfg.Limits, hurried: &l.service.hurried, wanted: wanted, only: l.only, settled: l.settled, log: cfg.Logger}
 	if l.content != nil {
 		c.closing = l.content.closing
 	}
@@ -527,6 +529,9 @@ func (l *landing) record(ctx context.Context) (Event, error) {
 	_, err := retry(ctx, l, "write quarantine and ledger", func() (struct{}, error) {
 		attempt := attemptAt(time.Now())
 		if l.content != nil {
+			if err := w.WriteUndecodable(ctx, l.token("undecodable", attempt), l.content.undecodable); err != nil {
+				return struct{}{}, err
+			}
 			if len(l.content.quarantine) > 0 {
 				if err := w.WriteQuarantine(ctx, l.token("quarantine", attempt), l.content.quarantine); err != nil {
 					return struct{}{}, err
@@ -558,15 +563,18 @@ func attemptAt(now time.Time) string { return fmt.Sprintf("attempt/%d", now.Unix
 
 // close marks quarantined rows as replayed, now that their replay is loaded or quarantined anew.
 func (l *landing) close(ctx context.Context) error {
-	if len(l.content.closed) == 0 {
-		return nil
+	type asking struct{ by, why string }
+	ids, to := map[asking][]string{}, map[asking][]string{}
+	for _, c := range l.content.closed {
+		a := asking{cmp.Or(c.by, "loader"), cmp.Or(c.why, "replayed under the present mapping")}
+		ids[a], to[a] = append(ids[a], c.id), append(to[a], c.to)
 	}
-	ids := make([]string, len(l.content.closed))
-	to := make([]string, len(l.content.closed))
-	for i, c := range l.content.closed {
-		ids[i], to[i] = c.id, c.to
+	for a := range ids {
+		if err := l.service.cfg.Warehouse.SetQuarantineStatus(ctx, ids[a], warehouse.QuarantineReplayed, a.by, a.why, to[a]); err != nil {
+			return err
+		}
 	}
-	return l.service.cfg.Warehouse.SetQuarantineStatus(ctx, ids, "replayed", "loader", "replayed under the present mapping", to)
+	return nil
 }
 
 // ledger makes the flush's account: a line for the flush itself, the checkpoint, and one per source, stream, shard, run and

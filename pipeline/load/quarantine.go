@@ -1,6 +1,7 @@
 package load
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"unicode/utf8"
@@ -12,8 +13,32 @@ import (
 	"github.com/headwater-data/headwater/warehouse"
 )
 
-// maxKeptBytes bounds what the quarantine keeps of a message that cannot be decoded.
-const maxKeptBytes = 64 << 10
+// maxShownBytes bounds what an entry of the quarantine shows of a message that cannot be decoded. The whole of it is kept beside.
+const maxShownBytes = 4 << 10
+
+// unknownLog stands for the identity of a log of which no record has told it.
+const unknownLog = "0000000000000000"
+
+// undecodable keeps a message of ours whole: once retention has eaten it, nobody could find out what was in it.
+func (c *collector) undecodable(out *content, r topic.Record, part string, h message.Header, reason error) {
+	type header struct {
+		Key   string `json:"key"`
+		Value []byte `json:"value"`
+	}
+	headers := make([]header, len(r.Headers))
+	for i, f := range r.Headers {
+		headers[i] = header{f.Key, f.Value}
+	}
+	text, err := json.Marshal(headers)
+	if err != nil {
+		panic("load: " + err.Error()) // strings and bytes
+	}
+	out.undecodable = append(out.undecodable, warehouse.Undecodable{
+		Topic: c.topic, Partition: int32(c.partition), Incarnation: cmp.Or(h.Incarnation, out.after.Incarnation, unknownLog), Offset: r.Offset,
+		Part: part, Reason: reason.Error(), Source: h.Source, Stream: h.Stream, Headers: string(text), Value: r.Value, WrittenAt: r.Time,
+	})
+	out.bytes += len(r.Value)
+}
 
 func (c *collector) quarantined(o origin, index int, mapping *transform.Mapping) warehouse.QuarantineRow {
 	return warehouse.QuarantineRow{
@@ -58,12 +83,12 @@ func (c *collector) unreadRow(o origin, index int, r connectors.Reject, mapping 
 	return out
 }
 
-// corruptMessage is a batch whose value cannot be decoded: its rows are one entry, with the bytes.
+// corruptMessage is a batch whose value cannot be decoded: its rows are one entry, with its first bytes.
 func (c *collector) corruptMessage(o origin, r topic.Record, mapping *transform.Mapping, err *message.CorruptError) warehouse.QuarantineRow {
 	out := c.quarantined(o, 0, mapping)
 	out.Rules, out.Fields = []string{"message.corrupt"}, []string{""}
 	out.Reasons = []string{fmt.Sprintf("%d rows in a message of %d bytes: %v", o.Rows+o.Rejects, len(r.Value), err)}
-	out.Raw = printable(r.Value[:min(len(r.Value), maxKeptBytes)])
+	out.Raw = printable(r.Value[:min(len(r.Value), maxShownBytes)])
 	return out
 }
 

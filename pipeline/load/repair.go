@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/headwater-data/headwater/internal/clock"
 	"github.com/headwater-data/headwater/pipeline/message"
 	"github.com/headwater-data/headwater/pipeline/topic"
 	"github.com/headwater-data/headwater/warehouse"
@@ -82,16 +81,16 @@ func (l *landing) recordRepair(ctx context.Context, h warehouse.HeldFlush, wasHe
 	}
 	for _, r := range h.Rows {
 		if !lines[account{r.Source, r.Stream, r.Shard, r.Run, r.Schema}] {
-			r.LoadedAt = clock.Now().UTC() // the newest row of a key counts
-			r.Extracted, r.Held, r.Quarantined, r.Loaded, r.Duplicate, r.Filtered, r.Kind = 0, 0, 0, 0, 0, 0, "repair"
-			r.Records, r.Deleted, r.Warnings, r.Messages, r.VoidMessages, r.Bytes = 0, 0, 0, 0, 0, 0
-			rows = append(rows, r)
+			rows = append(rows, emptied(r, warehouse.LedgerRepair))
 		}
 	}
 	quarantine := l.content.quarantine
 	_, err := retry(ctx, l, "write the account of repaired rows", func() (struct{}, error) {
 		attempt := attemptAt(time.Now())
 		w := l.service.cfg.Warehouse
+		if err := w.WriteUndecodable(ctx, l.token("undecodable", attempt), l.content.undecodable); err != nil {
+			return struct{}{}, err
+		}
 		if len(quarantine) > 0 {
 			if err := w.WriteQuarantine(ctx, l.token("quarantine", attempt), quarantine); err != nil {
 				return struct{}{}, err

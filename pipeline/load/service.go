@@ -38,6 +38,7 @@ type Warehouse interface {
 	Held(ctx context.Context, topic string, partition int32) ([]warehouse.HeldFlush, error)
 	WriteLedger(ctx context.Context, token string, rows []warehouse.LedgerRow) error
 	WriteQuarantine(ctx context.Context, token string, rows []warehouse.QuarantineRow) error
+	WriteUndecodable(ctx context.Context, token string, messages []warehouse.Undecodable) error
 	Quarantined(ctx context.Context, filter warehouse.QuarantineFilter) ([]warehouse.QuarantineRow, error)
 	OpenQuarantine(ctx context.Context, ids []string, except warehouse.Range) (map[string]bool, error)
 	SetQuarantineStatus(ctx context.Context, ids []string, status, by, why string, replayedTo []string) error
