@@ -122,7 +122,9 @@ func (w *Warehouse) Reach(ctx context.Context, tables []string, topic string, pa
 
 // Missing is the full check of L3 and L5: which of the records are not in the table. A record is there when the table has a
 // row of its key whose _version is not below its own: itself, or one that supersedes it. In tables that keep history the
-// version is part of the key, so only itself counts. The answer holds the row numbers, ascending, for each record.
+// version is part of the key, so only itself counts. A tombstone of the record's own version supersedes it only if it lies behind it
+// in the same log: a quarantined row of a content that replaced another is tombstoned with that content's version, and its replay,
+// which has the same, comes later. The answer holds the row numbers, ascending, for each record.
 //
 // The records are put into a scratch table on the server, which is dropped again; cost and memory go by their number. It is
 // for replays and doubts, not for every flush.
@@ -142,19 +144,26 @@ func (w *Warehouse) Missing(ctx context.Context, schema *schemas.Schema, r Range
 	}
 	defer func() { err = errors.Join(err, drop()) }()
 
-	key := quoteNames(schema.Key())
-	match := "(" + key + ", `_version`) NOT IN (SELECT " + key + ", `_version` FROM %[1]s WHERE (" + key + ") IN (SELECT " + key + " FROM %[2]s))"
-	if !schema.History {
-		match = "(" + key + ", `_version`) NOT IN (SELECT " + keyOf("s", schema) + ", s.`_version` FROM %[2]s AS s" +
-			" INNER JOIN (SELECT " + key + ", max(`_version`) AS newest FROM %[1]s WHERE (" + key + ") IN (SELECT " + key + " FROM %[2]s) GROUP BY " + key + ") AS t" +
-			" USING (" + key + ") WHERE t.newest >= s.`_version`)"
+	key := schema.Key()
+	with, than := "t.`_version` > s.`_version` OR ", ""
+	if schema.History {
+		key, with = append(key, "_version"), ""
+	} else {
+		than = "t.`_version` = s.`_version` AND "
 	}
+	keys := quoteNames(key)
+	// Of the rows of a key that a table has, those that stand for the record or supersede it.
+	stands := with + than + "(s.`_deleted` = 1 OR t.`_deleted` = 0 OR (t.`same` AND (t.`_offset`, t.`_index`) > (s.`_offset`, s.`_index`)))"
 	var gaps []struct {
 		Record uint32 `ch:"record"`
 		Row    uint32 `ch:"row"`
 	}
-	statement := "SELECT `" + scratchRecord + "` AS record, `" + scratchRow + "` AS row FROM %[2]s WHERE " + match + " ORDER BY record, row"
-	if err := w.data.Select(ctx, &gaps, fmt.Sprintf(statement, w.table(schema.TableName()), w.table(scratch))); err != nil {
+	statement := "SELECT `" + scratchRecord + "` AS record, `" + scratchRow + "` AS row FROM %[2]s WHERE (record, row) NOT IN (" +
+		"SELECT s.`" + scratchRecord + "`, s.`" + scratchRow + "` FROM %[2]s AS s INNER JOIN (SELECT " + quoteNames(schema.Key()) + ", `_version`, `_deleted`, `_offset`, `_index`, " +
+		"`_topic` = {topic:String} AND `_partition` = {partition:Int32} AND `_incarnation` = {incarnation:String} AS `same` FROM %[1]s WHERE (" + keys + ") IN (SELECT " + keys + " FROM %[2]s)) AS t" +
+		" USING (" + keys + ") WHERE " + stands + ") ORDER BY record, row"
+	if err := w.data.Select(ctx, &gaps, fmt.Sprintf(statement, w.table(schema.TableName()), w.table(scratch)),
+		clickhouse.Named("topic", r.Topic), clickhouse.Named("partition", r.Partition), clickhouse.Named("incarnation", r.Incarnation)); err != nil {
 		return nil, w.wrap(err, fmt.Sprintf("look for missing rows of %s/%d [%d, %d) in %s", r.Topic, r.Partition, r.From, r.To, schema.Name))
 	}
 	for _, g := range gaps {
@@ -163,21 +172,13 @@ func (w *Warehouse) Missing(ctx context.Context, schema *schemas.Schema, r Range
 	return missing, nil
 }
 
-func keyOf(alias string, schema *schemas.Schema) string {
-	names := schema.Key()
-	for i, name := range names {
-		names[i] = alias + "." + quoteName(name)
-	}
-	return strings.Join(names, ", ")
-}
-
-// The columns of a scratch table beside key and version.
+// The columns of a scratch table beside key, version and what else orders rows of one version.
 const (
 	scratchRecord = "_scratch_record"
 	scratchRow    = "_scratch_row"
 )
 
-// keysOf cuts the records down to key, version and place. Records without rows are left out. The caller releases the result.
+// keysOf cuts the records down to key, version, order and place. Records without rows are left out. The caller releases the result.
 func (w *Warehouse) keysOf(schema *schemas.Schema, records []arrow.Record) (keyed []arrow.Record, rows int, err error) {
 	defer func() {
 		if err != nil {
@@ -185,7 +186,7 @@ func (w *Warehouse) keysOf(schema *schemas.Schema, records []arrow.Record) (keye
 			keyed = nil
 		}
 	}()
-	names := append(schema.Key(), "_version")
+	names := append(schema.Key(), "_version", "_deleted", "_offset", "_index")
 	for number, record := range records {
 		if record.NumRows() == 0 {
 			continue
@@ -241,7 +242,7 @@ func (w *Warehouse) scratch(ctx context.Context, schema *schemas.Schema, keyed [
 		field, _ := schema.Field(key)
 		columns = append(columns, quoteName(key)+" "+field.Type.ClickHouse(false))
 	}
-	columns = append(columns, "`_version` UInt64", quoteName(scratchRecord)+" UInt32", quoteName(scratchRow)+" UInt32")
+	columns = append(columns, "`_version` UInt64", "`_deleted` UInt8", "`_offset` Int64", "`_index` UInt32", quoteName(scratchRecord)+" UInt32", quoteName(scratchRow)+" UInt32")
 	drop = func() error {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), dialTimeout)
 		defer cancel()

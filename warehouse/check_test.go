@@ -134,6 +134,34 @@ func TestMissingFindsRowsThatNeverCameAndPassesOverSupersededOnes(t *testing.T) 
 	}
 }
 
+// TestMissingTellsAnEarlierTombstoneFromALaterOne: content 2 quarantines a row and tombstones what content 1 had of it, with its own
+// version; the replay of the quarantined row has that version too, and its loader asks when it was killed half-way.
+func TestMissingTellsAnEarlierTombstoneFromALaterOne(t *testing.T) {
+	t.Parallel()
+	b := migrated(t)
+	row := observation{indicator: "I", region: "330000", period: day(2021, 3, 1), version: 20, offset: 5, index: 2}
+	tombstone := func(subject string, offset int64, index uint32) observation {
+		o := row
+		o.subject, o.offset, o.index, o.deleted = subject, offset, index, true
+		return o
+	}
+	of := func(subject string) observation { o := row; o.subject = subject; return o }
+	b.load("t", tombstone("earlier message", 4, 9), tombstone("earlier in the message", 5, 1), tombstone("later in the message", 5, 3), tombstone("later message", 6, 0), of("itself"))
+	asked := []observation{of("earlier message"), of("earlier in the message"), of("later in the message"), of("later message"), of("itself"), of("never"), tombstone("itself", 7, 0), tombstone("earlier message", 4, 9)}
+	got, err := b.Missing(b.ctx, observationSchema(t), flush(5, 6), []arrow.Record{b.records(asked...)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := "[[0 1 5]]"; fmt.Sprint(got) != want {
+		t.Errorf("missing rows: got %v, want %s", got, want)
+	}
+	// A tombstone of another life of the log came before.
+	b.sql("ALTER TABLE $db.observation UPDATE _incarnation = 'old' WHERE subject = 'later message' SETTINGS mutations_sync = 1")
+	if got, err = b.Missing(b.ctx, observationSchema(t), flush(5, 6), []arrow.Record{b.records(of("later message"))}); err != nil || fmt.Sprint(got) != "[[0]]" {
+		t.Errorf("missing rows behind a tombstone of another log: %v, %v", got, err)
+	}
+}
+
 func TestMissingKnowsThatHistoryKeepsEveryVersion(t *testing.T) {
 	t.Parallel()
 	b := migrated(t)
