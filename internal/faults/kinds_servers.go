@@ -498,7 +498,8 @@ func changeSchema(ctx context.Context, c *campaign) error {
 	c.schema++
 	text := strings.Replace(c.world.caseSchema, "version: 1\n", fmt.Sprintf("version: %d\n", 1+c.schema), 1)
 	for n := range c.schema {
-		text = strings.TrimRight(text, "\n") + fmt.Sprintf("\n  - name: extra_%d\n    title: { zh: 附加, en: Extra }\n    description: For the campaign.\n    type: string\n", n)
+		field := fmt.Sprintf("fields:\n  - name: extra_%d\n    title: { zh: 附加, en: Extra }\n    description: For the campaign.\n    type: string\n", n)
+		text = strings.Replace(text, "fields:\n", field, 1)
 	}
 	if err := os.WriteFile(filepath.Join(c.world.dir, "project", "schemas", "hotline_case.yaml"), []byte(text), 0o644); err != nil {
 		return err

@@ -78,6 +78,7 @@ type Service struct {
 	hurried atomic.Int32 // callers that want no flush to wait for more rows
 
 	mu        sync.Mutex
+	ours      map[partitionID]bool // by the generation at work; nil between generations
 	positions map[partitionID]position
 	changed   chan struct{} // closed when positions change
 	shapes    map[string]Shaping
@@ -166,6 +167,14 @@ func (s *Service) member(ctx context.Context) (again bool, err error) {
 func (s *Service) generation(ctx context.Context, gen *topic.Generation) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
+	ours := map[partitionID]bool{}
+	for name, partitions := range gen.Assignments {
+		for _, p := range partitions {
+			ours[partitionID{name, p}] = true
+		}
+	}
+	s.assigned(ours)
+	defer s.assigned(nil)
 	var wg sync.WaitGroup
 	for name, partitions := range gen.Assignments {
 		for _, p := range partitions {
@@ -217,10 +226,16 @@ func (s *Service) Hurry() (done func()) {
 	return func() { s.hurried.Add(-1) }
 }
 
-// Wait returns when each partition is loaded up to its offset, or with an error when one of them has stopped before that.
+// elsewhereInterval is how often a partition that another process may be loading is asked after.
+const elsewhereInterval = 500 * time.Millisecond
+
+// Wait returns when the partition is loaded up to the offset, by this service or by another member of the group, or with an
+// error when it has stopped here before that.
 func (s *Service) Wait(ctx context.Context, topicName string, partition int, until int64) error {
 	defer s.Hurry()()
 	id := partitionID{topicName, partition}
+	elsewhere := time.NewTicker(elsewhereInterval)
+	defer elsewhere.Stop()
 	for {
 		s.mu.Lock()
 		p, changed := s.positions[id], s.changed
@@ -233,10 +248,45 @@ func (s *Service) Wait(ctx context.Context, topicName string, partition int, unt
 		}
 		select {
 		case <-changed:
+		case <-elsewhere.C:
+			there, err := s.elsewhere(ctx, id, until)
+			if err != nil {
+				s.cfg.Logger.Debug("asking how far another process has loaded a partition", "topic", topicName, "partition", partition, "error", err)
+			} else if there {
+				return nil
+			}
 		case <-ctx.Done():
 			return ctx.Err()
 		}
 	}
+}
+
+// elsewhere reports whether another member of the group has loaded the partition up to the offset. Commits alone do not say so:
+// those of a warehouse that was restored are ahead of it (L11). The ledger must know as much, of the same log.
+func (s *Service) elsewhere(ctx context.Context, id partitionID, until int64) (bool, error) {
+	s.mu.Lock()
+	ours := s.ours == nil || s.ours[id]
+	s.mu.Unlock()
+	if ours { // or nobody has said yet whose it is
+		return false, nil
+	}
+	offset, text, ok, err := s.cfg.Client.Committed(ctx, s.cfg.Group, id.topic, id.partition)
+	if err != nil || !ok || offset < until {
+		return false, err
+	}
+	metadata, err := ParseMetadata(text)
+	if err != nil {
+		return false, err
+	}
+	checkpoint, known, err := s.cfg.Warehouse.Checkpoint(ctx, id.topic, int32(id.partition))
+	return known && checkpoint.To >= until && StateOf(checkpoint).Incarnation == metadata.State.Incarnation, err
+}
+
+// assigned notes which partitions are ours; nil while that is not known.
+func (s *Service) assigned(ours map[partitionID]bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.ours = ours
 }
 
 // shaping returns what a hash names: the present shape, one seen before, or one stored in the warehouse.

@@ -456,6 +456,37 @@ func TestATopicThatWasCreatedAgain(t *testing.T) {
 }
 
 // TestWithoutCommitsTheLedgerSaysWhereToGoOn is rule L9: commits expire, and the tables may be ahead of the ledger.
+// TestAPartitionThatAnotherProcessLoadsIsWaitedFor: of two services one has the partition; who waits at the other is told all
+// the same, and not before the rows are there.
+func TestAPartitionThatAnotherProcessLoadsIsWaitedFor(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	b.claim("x")
+	b.batch("cases", "c1")
+	cfg := load.Config{
+		Client: b.client, Warehouse: b.warehouse, Group: loadGroup, Topics: []string{rawTopic}, Shaping: b.shaping(false, "cases", "figures"), Compile: b.compile,
+		Tables: []string{"hotline_case", "observation"}, Allocator: b.mem, Logger: b.logger(), Limits: load.Limits{Records: 1},
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	done := make(chan error, 2)
+	services := []*load.Service{load.New(cfg), load.New(cfg)}
+	for _, s := range services {
+		go func() { done <- s.Serve(ctx) }()
+	}
+	limited, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	for _, s := range services { // the topic has one partition: one of the two loads nothing
+		if err := s.Wait(limited, rawTopic, 0, b.end); err != nil {
+			t.Error(err)
+		}
+		b.expect("rows", "SELECT count() FROM $db.hotline_case", "1")
+	}
+	stop()
+	if err := errors.Join(<-done, <-done); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestWithoutCommitsTheLedgerSaysWhereToGoOn(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
