@@ -94,6 +94,12 @@ type (
 	Answered struct{ Offset int64 }
 	// Unanswered: nobody knows whether the claim or batch under way was written.
 	Unanswered struct{}
+	// Looked: the log was looked at while the writer had nothing to do (W6). First and Next bound it, Incarnation is that of its
+	// oldest record of ours. Only in phase Ready.
+	Looked struct {
+		First, Next int64
+		Incarnation string
+	}
 	// Revoked: the partition is no longer ours.
 	Revoked struct{}
 )
@@ -104,6 +110,7 @@ func (Saw) isWriterEvent()        {}
 func (Asked) isWriterEvent()      {}
 func (Answered) isWriterEvent()   {}
 func (Unanswered) isWriterEvent() {}
+func (Looked) isWriterEvent()     {}
 func (Revoked) isWriterEvent()    {}
 
 // Action is what a writer wants done.
@@ -171,8 +178,22 @@ func (w Writer) Step(e Event) (Writer, []Action) {
 		return w, []Action{w.send()}
 	case Answered:
 		return w.answered(e)
+	case Looked:
+		return w.looked(e)
 	}
 	return w.confused(e)
+}
+
+// looked compares the log with the one that the writer holds (W6): a topic that was deleted and created again holds less than was
+// written, or begins with somebody else's record. A log whose beginning is gone may begin with a void record of any incarnation.
+func (w Writer) looked(e Looked) (Writer, []Action) {
+	if w.Phase != Ready {
+		return w.confused(e)
+	}
+	if e.Next <= w.Last || (e.First == 0 && e.Incarnation != "" && e.Incarnation != w.Log.Incarnation) {
+		return w.claimAgain("the log is another one than before")
+	}
+	return w, nil
 }
 
 func (w Writer) confused(e Event) (Writer, []Action) {

@@ -128,6 +128,12 @@ type (
 	Recorded struct{}
 	// Revoked: the partition is no longer ours.
 	Revoked struct{}
+	// Looked: the log was looked at while the loader waits for records (W6). First and Next bound it, Incarnation is that of its
+	// oldest record of ours.
+	Looked struct {
+		First, Next int64
+		Incarnation string
+	}
 	// Broken: the log cannot be what writers wrote, or retention ate what was to be read.
 	Broken struct{ Err error }
 )
@@ -142,6 +148,7 @@ func (Checked) isLoaderEvent()    {}
 func (Removed) isLoaderEvent()    {}
 func (Recorded) isLoaderEvent()   {}
 func (Revoked) isLoaderEvent()    {}
+func (Looked) isLoaderEvent()     {}
 func (Broken) isLoaderEvent()     {}
 
 // Checkpoint is the newest entry of the ledger for a partition.
@@ -230,6 +237,10 @@ func (l Loader) Step(e Event) (Loader, []Action) {
 		if l.Phase == Collecting {
 			return l.collected(e)
 		}
+	case Looked:
+		if l.Phase == Collecting {
+			return l.looked(e)
+		}
 	case Committed:
 		switch l.Phase {
 		case Intending:
@@ -286,7 +297,7 @@ func (l Loader) assigned(e Assigned) (Loader, []Action) {
 			l.At, l.State = e.Ledger.To, e.Ledger.State
 		}
 	}
-	recreated := e.Incarnation != "" && l.State.Incarnation != "" && e.Incarnation != l.State.Incarnation && e.First == 0
+	recreated := l.anotherLog(e.First, e.Incarnation)
 	switch {
 	case e.Offset >= 0 && e.Metadata.Gap:
 		l.Flush = Flush{From: e.Offset, To: e.Metadata.To, State: e.Metadata.State, After: afterGap(e, e.Metadata.To), Gap: true}
@@ -310,6 +321,12 @@ func (l Loader) assigned(e Assigned) (Loader, []Action) {
 		return l.collect(e.Reach, "")
 	}
 	return l.collect(0, "")
+}
+
+// anotherLog reports that the log begins with a record of another incarnation than that of the rows loaded. A log whose beginning
+// is gone may begin with a void record of any incarnation.
+func (l Loader) anotherLog(first int64, incarnation string) bool {
+	return first == 0 && incarnation != "" && l.State.Incarnation != "" && incarnation != l.State.Incarnation
 }
 
 // afterGap is the state behind a gap: at the beginning of a new log, or unknown.
@@ -351,6 +368,17 @@ func (l Loader) collected(e Collected) (Loader, []Action) {
 		StoreShape{Shape: e.Shape},
 		Commit{Offset: l.At, Metadata: Metadata{State: l.State, To: e.To, Shape: e.Shape}},
 	}
+}
+
+var errAnotherLog = errors.New("the log is another one than before: the topic was deleted and created again")
+
+// looked compares the log with the one that the loader knows (W6). Where it goes on in another one is decided as on every
+// assignment.
+func (l Loader) looked(e Looked) (Loader, []Action) {
+	if e.Next < l.At || l.anotherLog(e.First, e.Incarnation) {
+		return Loader{}, []Action{Leave{Err: errAnotherLog}}
+	}
+	return l, []Action{Collect{From: l.At, To: l.Flush.To, State: l.State, Shape: l.shape}}
 }
 
 func (l Loader) land() (Loader, []Action) {
