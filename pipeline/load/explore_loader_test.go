@@ -157,11 +157,16 @@ func (w *world) loaderSteps(i int, yield func(taken, *world)) {
 // locate is landing.locate after the committed offset, and the start of landing.run.
 func (w *world) locate(i int) {
 	l := &w.loaders[i]
-	e := Assigned{Offset: -1, ContinueOnGap: w.sc.onGap, First: int64(w.first), Incarnation: w.oldest()}
+	e := Assigned{Offset: -1, ContinueOnGap: w.sc.onGap, First: int64(w.first)}
 	if l.committed.there {
 		e.Offset, e.Metadata = int64(l.committed.offset), l.committed.metadata
 	}
 	c, known := w.checkpoint()
+	of := e.Metadata.State.Incarnation
+	if of == "" {
+		of = c.after.Incarnation
+	}
+	e.Incarnation = w.incarnation(of)
 	if known {
 		e.Ledger = &Checkpoint{To: int64(c.to), State: c.after}
 	}
@@ -327,7 +332,7 @@ func (w *world) collectSteps(i int, a Collect, yield func(taken, *world)) {
 	l := &w.loaders[i]
 	if l.generation == w.generation && w.sc.rule != "W6" {
 		to := w.clone()
-		to.tell(i, Looked{First: int64(w.first), Next: int64(w.next()), Incarnation: w.oldest()})
+		to.tell(i, Looked{First: int64(w.first), Next: int64(w.next()), Incarnation: w.incarnation(l.step.State.Incarnation)})
 		if len(to.loaders[i].todo) != 1 || to.loaders[i].todo[0] != Action(a) {
 			yield(say("loader %d looks at the log, which is another one", i), to)
 		}
@@ -341,7 +346,7 @@ func (w *world) collectSteps(i int, a Collect, yield func(taken, *world)) {
 	}
 	if a.From < int64(w.first) || a.From > int64(w.next()) {
 		to := w.clone()
-		to.tell(i, Broken{Err: &LostRangeError{From: a.From, To: int64(w.first)}})
+		to.tell(i, Looked{First: int64(w.first), Next: int64(w.next())})
 		yield(say("loader %d finds that offset %d is not in the log", i, a.From), to)
 		return
 	}

@@ -38,9 +38,10 @@ var written = []record{
 	{kind: claim, incarnation: 1},
 	{kind: data, incarnation: 1, epoch: 0, seq: 0, shard: 0, k: 0},
 	{kind: data, incarnation: 1, epoch: 0, seq: 0, shard: 0, k: 0},
-	{kind: claim, incarnation: 1},
+	{kind: claim, incarnation: 1, continues: true},
 	{kind: data, incarnation: 1, epoch: 0, seq: 1, shard: 0, k: 1},
 	{kind: data, incarnation: 1, epoch: 3, seq: 0, shard: 1, k: 0},
+	{kind: data, incarnation: 1, epoch: 3, seq: 1, shard: 0, k: 1},
 }
 
 // short is a log of one shard.

@@ -56,6 +56,7 @@ type record struct {
 	incarnation int8
 	epoch, seq  int8
 	shard, k    int8 // the shard's k-th batch
+	continues   bool // a claim for a log that had its incarnation
 	names       int8 // a replay: of the bad rows of the batch at this offset
 }
 
@@ -90,7 +91,7 @@ func cursorNumber(c []byte) int8 {
 }
 
 func (r record) header() message.Header {
-	h := message.Header{Kind: message.Claim, Incarnation: incarnations[r.incarnation]}
+	h := message.Header{Kind: message.Claim, Incarnation: incarnations[r.incarnation], Continues: r.continues}
 	if r.kind != claim {
 		h.Kind, h.Epoch, h.Sequence = message.Batch, int64(r.epoch), int64(r.seq)
 		h.Source, h.Stream, h.Shard, h.Cursor = "s", "t", shardNames[r.shard], cursors[r.k+1]
@@ -230,14 +231,15 @@ func (w *world) violated(format string, args ...any) {
 
 func (w *world) next() int8 { return int8(len(w.log)) }
 
-// oldest is the incarnation of the oldest record of ours, as incarnationOf finds it.
-func (w *world) oldest() string {
+// incarnation is topic.Client.Incarnation.
+func (w *world) incarnation(known string) string {
+	life := message.NewLife(int64(w.first), known)
 	for o := w.first; o < w.next(); o++ {
-		if r := w.log[o]; r.kind != foreign {
-			return incarnations[r.incarnation]
+		if r := w.log[o]; r.kind != foreign && life.See(r.header(), int64(o)) {
+			break
 		}
 	}
-	return ""
+	return life.Incarnation()
 }
 
 func (w *world) rowsOf(r record) batch {
@@ -369,7 +371,7 @@ func spend(n *int8) { *n-- }
 
 // outside are the steps of everybody but writers and loaders.
 func (w *world) outside(yield func(taken, *world)) {
-	if int(w.grown) < len(w.sc.log) {
+	if int(w.grown) < len(w.sc.log) && w.comes(w.sc.log[w.grown]) {
 		to := w.clone()
 		to.put(w.sc.log[w.grown])
 		to.grown++
@@ -474,6 +476,19 @@ func (w *world) outside(yield func(taken, *world)) {
 		yield(say("everything in the log is loaded, up to offset %d", to.next()), to)
 	}
 	w.retention(yield)
+}
+
+// comes reports that a record can come: rows are replayed that are in quarantine.
+func (w *world) comes(r record) bool {
+	if r.kind != replay {
+		return true
+	}
+	for _, row := range w.rowsOf(w.log[r.names]) {
+		if row.bad&1 != 0 && !names(w.quarantine, quarantined{incarnation: r.incarnation, offset: r.names, row: row.id}) {
+			return false
+		}
+	}
+	return true
 }
 
 // retention cuts or removes the log.
@@ -629,7 +644,7 @@ func truth(b []byte, v bool) []byte {
 }
 
 func (r record) encode(b []byte) []byte {
-	return small(b, r.kind, r.incarnation, r.epoch, r.seq, r.shard, r.k, r.names)
+	return truth(small(b, r.kind, r.incarnation, r.epoch, r.seq, r.shard, r.k, r.names), r.continues)
 }
 
 func (c offsetCommit) encode(b []byte) []byte {

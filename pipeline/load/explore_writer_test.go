@@ -34,7 +34,7 @@ func (p writer) encode(b []byte) []byte {
 	}
 	switch a := p.todo.(type) {
 	case ingest.SendClaim:
-		b = append(append(b, 1), a.Incarnation...)
+		b = truth(append(append(b, 1), a.Incarnation...), a.Continues)
 	case ingest.SendBatch:
 		b = number(append(append(b, 2), a.Incarnation...), a.Epoch, a.Sequence)
 	case ingest.ReadLog:
@@ -83,7 +83,7 @@ func (w *world) writerSteps(i int, yield func(taken, *world)) {
 	case nil:
 		w.idleWriter(i, yield)
 	case ingest.SendClaim:
-		w.send(i, record{kind: claim, incarnation: incarnationNumber(a.Incarnation)}, yield)
+		w.send(i, record{kind: claim, incarnation: incarnationNumber(a.Incarnation), continues: a.Continues}, yield)
 	case ingest.SendBatch:
 		shard := shardNumber(p.step.Pending.Shard)
 		r := record{kind: data, incarnation: incarnationNumber(a.Incarnation), epoch: int8(a.Epoch), seq: int8(a.Sequence), shard: shard, k: cursorNumber(p.step.Pending.Cursor) - 1}
@@ -140,7 +140,7 @@ func (w *world) idleWriter(i int, yield func(taken, *world)) {
 	}
 	if w.sc.rule != "W6" {
 		to := w.clone()
-		to.feed(i, ingest.Looked{First: int64(w.first), Next: int64(w.next()), Incarnation: w.oldest()})
+		to.feed(i, ingest.Looked{First: int64(w.first), Next: int64(w.next()), Incarnation: w.incarnation(p.step.Log.Incarnation)})
 		if to.writers[i].again || to.writers[i].stopped {
 			yield(say("writer %d looks at the log, which is another one", i), to)
 		}
@@ -185,7 +185,14 @@ func (w *world) send(i int, r record, yield func(taken, *world)) {
 
 // takeOver is Partition.TakeOver up to the claim.
 func (w *world) takeOver(i int) {
-	e := ingest.Assigned{First: int64(w.first), Next: int64(w.next()), Incarnation: w.oldest(), Fresh: incarnations[w.fresh+1]}
+	e := ingest.Assigned{First: int64(w.first), Next: int64(w.next()), Fresh: incarnations[w.fresh+1]}
+	known := ""
+	if k := w.known(""); k != nil {
+		known = k.State.Incarnation
+	} else if k := w.ledgerKnown(); k != nil {
+		known = k.State.Incarnation
+	}
+	e.Incarnation = w.incarnation(known)
 	e.Index = w.known(e.Incarnation)
 	if e.Index != nil && e.Index.Offset > e.Next {
 		e.Index = nil

@@ -101,10 +101,12 @@ func (l *landing) locate(ctx context.Context) (Assigned, error) {
 		return out, err
 	}
 	out.First = first
-	if first < next {
-		if out.Incarnation, err = l.incarnation(ctx, first, next); err != nil {
-			return out, err
-		}
+	of := out.Metadata.State.Incarnation
+	if of == "" {
+		of = checkpoint.Incarnation
+	}
+	if out.Incarnation, err = cfg.Client.Incarnation(ctx, l.id.topic, l.id.partition, first, next, of); err != nil {
+		return out, err
 	}
 	if !ok {
 		from := int64(0)
@@ -124,25 +126,6 @@ func (l *landing) locate(ctx context.Context) (Assigned, error) {
 // StateOf gives the state of the log at a checkpoint.
 func StateOf(c warehouse.Checkpoint) message.State {
 	return message.State{Incarnation: c.Incarnation, Epoch: c.Epoch, Next: c.Next}
-}
-
-func (l *landing) incarnation(ctx context.Context, first, next int64) (string, error) {
-	for at := first; at < next; {
-		page, err := l.service.cfg.Client.Read(ctx, l.id.topic, l.id.partition, at, 1<<20, time.Second)
-		if err != nil {
-			return "", err
-		}
-		for _, r := range page.Records {
-			if h, err := message.Parse(r.Headers); err == nil {
-				return h.Incarnation, nil
-			}
-			at = r.Offset + 1
-		}
-		if len(page.Records) == 0 && page.Next <= at {
-			break
-		}
-	}
-	return "", nil
 }
 
 // do carries one action out. The event that it returns is nil when another action of the same step brings it.
@@ -222,7 +205,7 @@ func (l *landing) collect(ctx context.Context, a Collect) (Event, error) {
 			return nil, ctx.Err()
 		}
 		if out, ok := errors.AsType[*topic.OutOfRangeError](err); ok {
-			return Broken{Err: &LostRangeError{From: out.Offset, To: out.First}}, nil
+			return Looked{First: out.First, Next: out.End}, nil
 		}
 		return Broken{Err: err}, nil
 	}

@@ -94,7 +94,7 @@ type Event interface{ isLoaderEvent() }
 // Events of a loader.
 type (
 	// Assigned: the partition is ours under a generation, and this is what is known of it (L1). Offset is the committed one, -1
-	// if there is none; First and Incarnation are those of the log's oldest record; Ledger is nil if the ledger knows nothing;
+	// if there is none; First is the log's oldest offset, Incarnation what message.Life says of it; Ledger is nil if the ledger knows nothing;
 	// Reach is the offset after the newest row of ours that a table has, 0 if unknown or none.
 	Assigned struct {
 		Offset        int64
@@ -128,8 +128,8 @@ type (
 	Recorded struct{}
 	// Revoked: the partition is no longer ours.
 	Revoked struct{}
-	// Looked: the log was looked at while the loader waits for records (W6). First and Next bound it, Incarnation is that of its
-	// oldest record of ours.
+	// Looked: the log was looked at while the loader waits for records (W6). First and Next bound it, Incarnation is what
+	// message.Life says of it.
 	Looked struct {
 		First, Next int64
 		Incarnation string
@@ -297,7 +297,7 @@ func (l Loader) assigned(e Assigned) (Loader, []Action) {
 			l.At, l.State = e.Ledger.To, e.Ledger.State
 		}
 	}
-	recreated := l.anotherLog(e.First, e.Incarnation)
+	recreated := l.anotherLog(e.Incarnation)
 	switch {
 	case e.Offset >= 0 && e.Metadata.Gap:
 		l.Flush = Flush{From: e.Offset, To: e.Metadata.To, State: e.Metadata.State, After: afterGap(e, e.Metadata.To), Gap: true}
@@ -323,10 +323,9 @@ func (l Loader) assigned(e Assigned) (Loader, []Action) {
 	return l.collect(0, "")
 }
 
-// anotherLog reports that the log begins with a record of another incarnation than that of the rows loaded. A log whose beginning
-// is gone may begin with a void record of any incarnation.
-func (l Loader) anotherLog(first int64, incarnation string) bool {
-	return first == 0 && incarnation != "" && l.State.Incarnation != "" && incarnation != l.State.Incarnation
+// anotherLog reports that the log is of another incarnation than the rows loaded.
+func (l Loader) anotherLog(incarnation string) bool {
+	return incarnation != "" && l.State.Incarnation != "" && incarnation != l.State.Incarnation
 }
 
 // afterGap is the state behind a gap: at the beginning of a new log, or unknown.
@@ -370,12 +369,13 @@ func (l Loader) collected(e Collected) (Loader, []Action) {
 	}
 }
 
-var errAnotherLog = errors.New("the log is another one than before: the topic was deleted and created again")
+var errAnotherLog = errors.New("the log is another one than before: retention has cut it, or the topic was deleted and created again")
 
 // looked compares the log with the one that the loader knows (W6). Where it goes on in another one is decided as on every
 // assignment.
 func (l Loader) looked(e Looked) (Loader, []Action) {
-	if e.Next < l.At || l.anotherLog(e.First, e.Incarnation) {
+	// Retention may have overtaken the loader (L10).
+	if e.Next < l.At || e.First > l.At || l.anotherLog(e.Incarnation) {
 		return Loader{}, []Action{Leave{Err: errAnotherLog}}
 	}
 	return l, []Action{Collect{From: l.At, To: l.Flush.To, State: l.State, Shape: l.shape}}
