@@ -180,3 +180,28 @@ func TestABatchInOurNameThatIsNotOursSendsTheWriterBackToItsClaim(t *testing.T) 
 		})
 	}
 }
+
+func TestALogThatIsAnotherOneIsNoticedWhenIdle(t *testing.T) { // W6
+	for name, c := range map[string]struct {
+		event Looked
+		again bool
+	}{
+		"the same":                        {Looked{Next: 1, Incarnation: "x"}, false},
+		"cut behind what was written":     {Looked{First: 1, Next: 1}, false},
+		"empty":                           {Looked{}, true},
+		"as long, of another incarnation": {Looked{Next: 9, Incarnation: "y"}, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w, actions := ready(t).Step(c.event)
+			if (len(actions) > 0) != c.again || (w.Phase == Idle) != c.again {
+				t.Errorf("phase %s, %+v", w.Phase, actions)
+			}
+		})
+	}
+}
+
+func TestAClaimInALogThatIsShorterThanWhatIsKnownIsMadeAgain(t *testing.T) { // W6
+	known := &Known{Offset: 5, State: message.State{Incarnation: "x", Epoch: 0, Next: 4}}
+	w := play(t, Writer{}, []Action{SendClaim{"x", true}}, Assigned{Next: 5, Incarnation: "x", Index: known})
+	play(t, w, []Action{ClaimAgain{"the log is another one than before"}}, Claimed{0})
+}

@@ -504,7 +504,7 @@ func (w *world) retention(yield func(taken, *world)) {
 			yield(say("retention cuts the log: it begins at offset %d", o), to)
 		}
 	}
-	if w.remakes > 0 && w.next() > 0 {
+	if w.remakes > 0 && w.next() > 0 && !w.firstClaimUnderWay() {
 		to := w.clone()
 		spend(&to.remakes)
 		to.log, to.first, to.ghost = nil, 0, message.Origin()
@@ -513,6 +513,22 @@ func (w *world) retention(yield func(taken, *world)) {
 		to.delivered = w.loadedRows()
 		yield(say("the topic is deleted and created again"), to)
 	}
+}
+
+// firstClaimUnderWay: between a look at an empty log and the first claim a deletion is not searched: its rows would be read anew,
+// as nobody looked what was loaded.
+func (w *world) firstClaimUnderWay() bool {
+	for _, p := range w.writers {
+		if c, ok := p.todo.(ingest.SendClaim); ok && !c.Continues {
+			return true
+		}
+	}
+	for _, r := range w.lateRecords {
+		if r.kind == claim && !r.continues {
+			return true
+		}
+	}
+	return false
 }
 
 // loadedTo is the offset up to which the log is accounted for.
@@ -597,7 +613,7 @@ func (w *world) atRest() string {
 		return fmt.Sprintf("rows %s are in a table and open in quarantine", rowNames(there&open))
 	case twice != 0:
 		return fmt.Sprintf("rows %s are counted as loaded twice", rowNames(twice))
-	case accounted != there:
+	case accounted != there && lost == 0: // a gap counts nothing, and a flush that was cut short by it may have rows there
 		return fmt.Sprintf("the account counts rows %s as loaded, the tables hold %s", rowNames(accounted), rowNames(there))
 	}
 	// Every offset of the log is in one flush of its life.

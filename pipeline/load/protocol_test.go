@@ -165,3 +165,50 @@ func TestMetadataFitsACommitAndReadsBack(t *testing.T) {
 		t.Error("foreign metadata was accepted")
 	}
 }
+
+func TestARepairLooksForWhatItInserted(t *testing.T) { // L5
+	for _, test := range []struct {
+		name   string
+		event  Event
+		second bool
+		want   Action
+	}{
+		{name: "inserted", event: Inserted{}, want: Check{Table: 1}},
+		{name: "inserted under the second token", event: Inserted{}, second: true, want: Check{Table: 1}},
+		{name: "there", event: Checked{Complete: true}, want: Remove{Table: 1}},
+		{name: "not there", event: Checked{}, want: Insert{Table: 1, Ask: true, Second: true}},
+		{name: "removed", event: Removed{}},
+		{name: "refused again", event: Refused{Err: errAny}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			if got := repairNext(test.event, 1, test.second); got != test.want {
+				t.Errorf("got %+v, want %+v", got, test.want)
+			}
+		})
+	}
+	if stop, ok := repairNext(Checked{}, 1, true).(Stop); !ok || !errors.Is(stop.Err, errStillMissing) {
+		t.Error("rows that vanish twice must not be counted as repaired")
+	}
+}
+
+func TestALogThatIsAnotherOneIsLeft(t *testing.T) { // W6, L10
+	for name, c := range map[string]struct {
+		event Looked
+		leave bool
+	}{
+		"the same":                      {Looked{Next: 5, Incarnation: "x"}, false},
+		"more has come":                 {Looked{Next: 8, Incarnation: "x"}, false},
+		"all was loaded and is gone":    {Looked{First: 5, Next: 5}, false},
+		"shorter":                       {Looked{Next: 4, Incarnation: "x"}, true},
+		"empty":                         {Looked{}, true},
+		"of another incarnation":        {Looked{Next: 9, Incarnation: "y"}, true},
+		"retention overtook the loader": {Looked{First: 6, Next: 9, Incarnation: "x"}, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			l, actions := collecting(t).Step(c.event)
+			if _, left := actions[0].(Leave); left != c.leave || (l.Phase == Lost) != c.leave {
+				t.Errorf("phase %s, %+v", l.Phase, actions)
+			}
+		})
+	}
+}

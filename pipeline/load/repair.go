@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/headwater-data/headwater/internal/fault"
 	"github.com/headwater-data/headwater/pipeline/message"
 	"github.com/headwater-data/headwater/pipeline/topic"
 	"github.com/headwater-data/headwater/warehouse"
@@ -53,19 +54,40 @@ func (l *landing) repairFlush(ctx context.Context, h warehouse.HeldFlush) error 
 		l.content, l.state = nil, Loader{}
 	}()
 	for i := range content.tables {
-		for _, action := range []Action{Insert{Table: i, Ask: true}, Check{Table: i}, Remove{Table: i}} {
-			if event, err := l.do(ctx, action); err != nil {
-				return err
-			} else if _, refused := event.(Refused); refused {
-				break
-			} else if c, ok := event.(Checked); ok && !c.Complete {
-				if _, err := l.do(ctx, Insert{Table: i, Ask: true, Second: true}); err != nil {
-					return err
-				}
+		second := false
+		for action := Action(Insert{Table: i, Ask: true}); action != nil; {
+			if stop, ok := action.(Stop); ok {
+				return fault.Permanent(stop.Err)
 			}
+			if insert, ok := action.(Insert); ok {
+				second = insert.Second
+			}
+			event, err := l.do(ctx, action)
+			if err != nil {
+				return err
+			}
+			action = repairNext(event, i, second)
 		}
 	}
 	return l.recordRepair(ctx, h, wasHeld)
+}
+
+// repairNext is what follows an event of a table in a repair, nil when the table is done. As in a flush, rows that went in under
+// the second token are looked for once more (L5).
+func repairNext(e Event, table int, second bool) Action {
+	switch e := e.(type) {
+	case Inserted:
+		return Check{Table: table}
+	case Checked:
+		switch {
+		case e.Complete:
+			return Remove{Table: table}
+		case second:
+			return Stop{Err: fmt.Errorf("repair of held rows: %w", errStillMissing)}
+		}
+		return Insert{Table: table, Ask: true, Second: true}
+	}
+	return nil // done, or refused and still held
 }
 
 // recordRepair writes the lines of the streams that were held, and empties lines that named no schema.
