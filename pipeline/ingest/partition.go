@@ -256,6 +256,26 @@ func (p *Partition) Write(ctx context.Context, epoch int64, header message.Heade
 	return written.Position.Offset, nil
 }
 
+// Look compares the log with the one that the writer holds (W6). ErrDemoted means that it is another one: the topic was deleted
+// and created again, and the partition must be taken over anew.
+func (p *Partition) Look(ctx context.Context) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.state.Phase != Ready {
+		return nil
+	}
+	first, next, err := p.client.Bounds(ctx, p.topic, p.partition)
+	if err != nil {
+		return err
+	}
+	incarnation, err := p.client.Incarnation(ctx, p.topic, p.partition, first, next, p.state.Log.Incarnation)
+	if err != nil {
+		return err
+	}
+	_, err = p.step(ctx, Looked{First: first, Next: next, Incarnation: incarnation}, nil, message.Header{})
+	return err
+}
+
 func (p *Partition) store(ctx context.Context) error {
 	p.indexed = time.Now()
 	if err := p.index.Store(ctx, p.topic, p.partition, p.state.Log.Incarnation, maps.Clone(p.dirty)); err != nil {

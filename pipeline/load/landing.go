@@ -199,7 +199,10 @@ func (l *landing) collect(ctx context.Context, a Collect) (Event, error) {
 		got.discard()
 		got = l.fetch(ctx, a)
 	}
-	c, err := got.wait(ctx)
+	c, another, err := l.await(ctx, got)
+	if another != nil {
+		return another, nil
+	}
 	if err != nil {
 		if ctx.Err() != nil {
 			return nil, ctx.Err()
@@ -222,6 +225,40 @@ func (l *landing) collect(ctx context.Context, a Collect) (Event, error) {
 		event.Tables = append(event.Tables, t)
 	}
 	return event, nil
+}
+
+// lookEvery is how often a loader that waits for records compares the log with the one that it knows (W6).
+const lookEvery = 5 * time.Second
+
+// await waits for a flush, and looks at the log meanwhile. It returns an event instead when the log is another one.
+func (l *landing) await(ctx context.Context, got *prefetch) (*content, Event, error) {
+	tick := time.NewTicker(l.service.lookEvery)
+	defer tick.Stop()
+	for {
+		c, done, err := got.wait(ctx, tick.C)
+		if done {
+			return c, nil, err
+		}
+		looked, err := l.look(ctx)
+		if err != nil {
+			l.log.Debug("the log could not be looked at", "error", err)
+			continue
+		}
+		if next, _ := l.state.Step(looked); next.Phase == Lost {
+			got.discard()
+			return nil, looked, nil
+		}
+	}
+}
+
+func (l *landing) look(ctx context.Context) (Looked, error) {
+	client := l.service.cfg.Client
+	first, next, err := client.Bounds(ctx, l.id.topic, l.id.partition)
+	if err != nil {
+		return Looked{}, err
+	}
+	incarnation, err := client.Incarnation(ctx, l.id.topic, l.id.partition, first, next, l.state.State.Incarnation)
+	return Looked{First: first, Next: next, Incarnation: incarnation}, err
 }
 
 // prefetch is a flush being collected.
@@ -255,14 +292,17 @@ func (l *landing) fetch(ctx context.Context, a Collect) *prefetch {
 	return p
 }
 
-func (p *prefetch) wait(ctx context.Context) (*content, error) {
+// wait waits for the flush; done is false when the tick came before it.
+func (p *prefetch) wait(ctx context.Context, tick <-chan time.Time) (c *content, done bool, err error) {
 	p.wanted()
 	select {
 	case <-p.done:
-		return p.out, p.err
+		return p.out, true, p.err
 	case <-ctx.Done():
 		p.discard()
-		return nil, ctx.Err()
+		return nil, true, ctx.Err()
+	case <-tick:
+		return nil, false, nil
 	}
 }
 

@@ -38,6 +38,7 @@ type Metadata struct {
 	To    int64         `json:"b,omitempty"` // intent: the flush is [offset, To)
 	Shape string        `json:"h,omitempty"` // intent: hash of everything that shapes rows
 	Gap   bool          `json:"g,omitempty"` // intent: nothing can be read from here to To
+	Ask   int64         `json:"q,omitempty"` // flushes that begin before this offset may be there in part (Loader.AskUntil)
 }
 
 // Encode gives the text that is committed, well below the broker's 4,096 bytes.
@@ -271,7 +272,7 @@ func (l Loader) Step(e Event) (Loader, []Action) {
 	case Recorded:
 		if l.Phase == Recording {
 			l.Phase = Committing
-			return l, []Action{Commit{Offset: l.Flush.To, Metadata: Metadata{State: l.Flush.After}}}
+			return l, []Action{Commit{Offset: l.Flush.To, Metadata: Metadata{State: l.Flush.After, Ask: l.askAfter(l.Flush.To)}}}
 		}
 	}
 	err := fmt.Errorf("load: event %T in phase %s: a fault of the program", e, l.Phase)
@@ -281,7 +282,7 @@ func (l Loader) Step(e Event) (Loader, []Action) {
 
 // assigned finds where to go on (L1, L2, L9, L10, L11).
 func (l Loader) assigned(e Assigned) (Loader, []Action) {
-	l = Loader{Phase: Collecting, At: e.Offset, State: e.Metadata.State}
+	l = Loader{Phase: Collecting, At: e.Offset, State: e.Metadata.State, AskUntil: e.Metadata.Ask}
 	switch {
 	case e.Offset < 0 && e.Ledger != nil:
 		// L9: commits expire. The ledger says where; what the tables hold beyond it belongs to a flush that was cut short.
@@ -290,12 +291,16 @@ func (l Loader) assigned(e Assigned) (Loader, []Action) {
 		l.At, l.State, l.AskUntil = 0, message.Origin(), e.Reach
 	case e.Ledger == nil && e.Offset > 0, e.Ledger != nil && e.Ledger.State.Incarnation == e.Metadata.State.Incarnation && e.Ledger.To < e.Offset:
 		// L11: the warehouse is older than the commits: it was restored. Load again from its ledger, asking the tables.
-		l.AskUntil = max(e.Offset, e.Metadata.To)
+		l.AskUntil = max(l.AskUntil, e.Offset, e.Metadata.To)
 		e.Metadata.To, e.Metadata.Gap = 0, false
 		l.At, l.State = 0, message.Origin()
 		if e.Ledger != nil {
 			l.At, l.State = e.Ledger.To, e.Ledger.State
 		}
+	case e.Offset < e.First && !e.Metadata.Gap && e.Ledger != nil && e.Ledger.To > e.Offset && (e.Metadata.State.Incarnation == "" || e.Ledger.State.Incarnation == e.Metadata.State.Incarnation):
+		// The ledger has the flush whose final commit is missing, and retention has its records since: nothing is lost (L10).
+		e.Metadata.To = 0
+		l.At, l.State = e.Ledger.To, e.Ledger.State
 	}
 	recreated := l.anotherLog(e.Incarnation)
 	switch {
@@ -311,7 +316,7 @@ func (l Loader) assigned(e Assigned) (Loader, []Action) {
 		}
 		l.Flush = Flush{From: l.At, To: e.First, State: l.State, After: afterGap(e, e.First), Gap: true}
 		l.Phase = Intending
-		return l, []Action{Commit{Offset: l.At, Metadata: Metadata{State: l.State, To: e.First, Gap: true}}}
+		return l, []Action{Commit{Offset: l.At, Metadata: Metadata{State: l.State, To: e.First, Gap: true, Ask: l.askAfter(l.At)}}}
 	case e.Offset >= 0 && e.Metadata.To > 0:
 		// L2: an intent is there. Exactly it is repeated, shaped as it was to be, whoever began it.
 		l.Ask = true
@@ -326,6 +331,14 @@ func (l Loader) assigned(e Assigned) (Loader, []Action) {
 // anotherLog reports that the log is of another incarnation than the rows loaded.
 func (l Loader) anotherLog(incarnation string) bool {
 	return incarnation != "" && l.State.Incarnation != "" && incarnation != l.State.Incarnation
+}
+
+// askAfter is what a commit of the offset says of later flushes: whoever takes the partition over there asks as this loader does.
+func (l Loader) askAfter(offset int64) int64 {
+	if l.AskUntil > offset {
+		return l.AskUntil
+	}
+	return 0
 }
 
 // afterGap is the state behind a gap: at the beginning of a new log, or unknown.
@@ -365,7 +378,7 @@ func (l Loader) collected(e Collected) (Loader, []Action) {
 	l.Phase = Intending
 	return l, []Action{
 		StoreShape{Shape: e.Shape},
-		Commit{Offset: l.At, Metadata: Metadata{State: l.State, To: e.To, Shape: e.Shape}},
+		Commit{Offset: l.At, Metadata: Metadata{State: l.State, To: e.To, Shape: e.Shape, Ask: l.askAfter(l.At)}},
 	}
 }
 

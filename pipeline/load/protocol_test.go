@@ -122,6 +122,11 @@ func TestWhereALoaderGoesOn(t *testing.T) {
 		"retention ate unread offsets, on_gap continue: an intent of its own": { // L10
 			Assigned{Offset: 5, Metadata: Metadata{State: atFive}, Ledger: ledger, First: 7, Incarnation: "x", ContinueOnGap: true},
 			[]Action{Commit{5, Metadata{State: atFive, To: 7, Gap: true}}}, false},
+		"retention ate a flush that only lacks its final commit: from the ledger": { // L10
+			Assigned{Offset: 5, Metadata: Metadata{State: atFive, To: 9, Shape: "old"}, Ledger: &Checkpoint{To: 9, State: atNine}, First: 7, Incarnation: "x"},
+			[]Action{Collect{From: 9, State: atNine}}, false},
+		"the warehouse was older, and whoever found it died": { // L11
+			Assigned{Offset: 5, Metadata: Metadata{State: atFive, Ask: 9}, Ledger: ledger, Incarnation: "x"}, []Action{Collect{From: 5, State: atFive}}, true},
 		"a gap's intent is recorded again": {
 			Assigned{Offset: 5, Metadata: Metadata{State: atFive, To: 7, Gap: true}, Ledger: ledger, First: 7, Incarnation: "x"}, []Action{Record{}}, false},
 	} {
@@ -154,8 +159,16 @@ func TestAfterAGapNothingIsValidUntilAClaim(t *testing.T) {
 	play(t, l, []Action{Collect{From: 0, State: message.Origin()}}, Recorded{}, Committed{})
 }
 
+func TestCommitsSayUpToWhereToAsk(t *testing.T) { // L11
+	restored := Assigned{Offset: 12, Metadata: Metadata{State: atNine}, Ledger: &Checkpoint{To: 5, State: atFive}, Incarnation: "x"}
+	l := play(t, Loader{}, []Action{StoreShape{"h"}, Commit{5, Metadata{State: atFive, To: 9, Shape: "h", Ask: 12}}}, restored, Collected{To: 9, After: atNine, Shape: "h"})
+	l = play(t, l, []Action{Commit{9, Metadata{State: atNine, Ask: 12}}}, Committed{}, Recorded{})
+	l = play(t, l, []Action{StoreShape{"h"}, Commit{9, Metadata{State: atNine, To: 12, Shape: "h", Ask: 12}}}, Committed{}, Collected{To: 12, After: atNine, Shape: "h"})
+	play(t, l, []Action{Commit{12, Metadata{State: atNine}}}, Committed{}, Recorded{})
+}
+
 func TestMetadataFitsACommitAndReadsBack(t *testing.T) {
-	m := Metadata{State: message.State{Incarnation: "0123456789abcdef", Epoch: 1 << 60, Next: 1 << 60}, To: 1 << 60, Shape: "0123456789abcdef", Gap: true}
+	m := Metadata{State: message.State{Incarnation: "0123456789abcdef", Epoch: 1 << 60, Next: 1 << 60}, To: 1 << 60, Shape: "0123456789abcdef", Gap: true, Ask: 1 << 60}
 	text := m.Encode()
 	got, err := ParseMetadata(text)
 	if err != nil || got != m || len(text) > 4096 {

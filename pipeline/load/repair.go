@@ -39,7 +39,7 @@ func (l *landing) repairFlush(ctx context.Context, h warehouse.HeldFlush) error 
 	l.only = wasHeld
 	fetch := l.fetch(ctx, Collect{From: h.Range.From, To: h.Range.To, State: state})
 	l.only = nil
-	content, err := fetch.wait(ctx)
+	content, _, err := fetch.wait(ctx, nil)
 	if err != nil {
 		if out, ok := errors.AsType[*topic.OutOfRangeError](err); ok {
 			l.log.Error("held rows are no longer in the topic: read their source again", "from", h.Range.From, "to", h.Range.To, "error", out)
