@@ -179,8 +179,8 @@ func (p *Partition) assignment(ctx context.Context) (Assigned, error) {
 		return Assigned{}, err
 	}
 	e.Index = p.index.Known(p.topic, p.partition, e.Incarnation)
-	if e.Index != nil && e.Index.Offset > next {
-		e.Index = nil // of a log that was longer than this one
+	if e.Index != nil && (e.Index.Offset > next || first == 0 && e.Incarnation == "") {
+		e.Index = nil // of a log that was longer than this one, or of one before it
 	}
 	// The ledger is asked only when the index cannot say where to go on: ingestion works while the warehouse is away.
 	if e.Index == nil || e.Index.Offset < first {

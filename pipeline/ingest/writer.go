@@ -196,7 +196,7 @@ func (w Writer) looked(e Looked) (Writer, []Action) {
 	if w.Phase != Ready {
 		return w.confused(e)
 	}
-	if e.Next <= w.Last || (e.Incarnation != "" && e.Incarnation != w.Log.Incarnation) {
+	if e.Next <= w.Last || (e.Incarnation != w.Log.Incarnation && (e.Incarnation != "" || e.First == 0)) {
 		return w.claimAgain("the log is another one than before")
 	}
 	return w, nil
@@ -305,7 +305,7 @@ func (w Writer) saw(e Saw) (Writer, []Action) {
 		return w, nil
 	}
 	if w.Phase == Recovering {
-		if verdict != message.Taken {
+		if verdict != message.Taken || e.Header.Incarnation != w.claim.Incarnation {
 			return w.claimAgain("the claim is void: the log is of another incarnation")
 		}
 		w.Phase = Ready

@@ -189,6 +189,7 @@ func TestALogThatIsAnotherOneIsNoticedWhenIdle(t *testing.T) { // W6
 		"the same":                        {Looked{Next: 1, Incarnation: "x"}, false},
 		"cut behind what was written":     {Looked{First: 1, Next: 1}, false},
 		"empty":                           {Looked{}, true},
+		"without a first claim":           {Looked{Next: 4}, true},
 		"as long, of another incarnation": {Looked{Next: 9, Incarnation: "y"}, true},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -204,4 +205,10 @@ func TestAClaimInALogThatIsShorterThanWhatIsKnownIsMadeAgain(t *testing.T) { // 
 	known := &Known{Offset: 5, State: message.State{Incarnation: "x", Epoch: 0, Next: 4}}
 	w := play(t, Writer{}, []Action{SendClaim{"x", true}}, Assigned{Next: 5, Incarnation: "x", Index: known})
 	play(t, w, []Action{ClaimAgain{"the log is another one than before"}}, Claimed{0})
+}
+
+func TestAClaimOfSomebodyElseIsNotOurs(t *testing.T) { // W6: the topic was created again between our claim's answer and our reading
+	w := play(t, Writer{}, []Action{SendClaim{"x", false}}, Assigned{Fresh: "x"})
+	w = play(t, w, []Action{ReadLog{0, 0}}, Claimed{0})
+	play(t, w, []Action{ClaimAgain{"the claim is void: the log is of another incarnation"}}, claimAt(0, "y"))
 }

@@ -143,8 +143,13 @@ type collector struct {
 	closing   map[string]bool // quarantined rows whose replay the flush before brings, which has not landed yet
 	wanted    <-chan struct{} // closed when somebody waits for the flush; until then it may grow
 	only      map[string]bool // streams that a repair is about; nil for all
+	settled   settled         // rows of a repair that keep their account
 	log       logger
 }
+
+// settled are rows, by offset and number in the batch, that are in quarantine and no longer open: they were replayed, dismissed or
+// superseded. A repair that loaded them would do so beside that.
+type settled map[int64]map[uint32]bool
 
 // Limits bound a flush.
 type Limits struct {
@@ -311,6 +316,22 @@ func (c *collector) batch(ctx context.Context, out *content, r topic.Record, h m
 	replays, err := replaysOf(rec)
 	if err != nil {
 		return err
+	}
+	if gone := c.settled[o.offset]; len(gone) > 0 && replays == nil {
+		keep := make([]uint32, 0, h.Rows)
+		for i := range uint32(rec.NumRows()) {
+			if !gone[i] {
+				keep = append(keep, i)
+			}
+		}
+		l.Quarantined += rec.NumRows() - int64(len(keep))
+		taken, err := takeRows(c.mem, rec, keep)
+		if err != nil {
+			return err
+		}
+		rec.Release()
+		rec = taken
+		return c.mapped(ctx, out, o, rec, keep, mapping, l, a)
 	}
 	if replays != nil {
 		open, err := c.warehouse.OpenQuarantine(ctx, replays, warehouse.Range{Topic: c.topic, Partition: int32(c.partition), Incarnation: h.Incarnation, From: r.Offset, To: r.Offset + 1})

@@ -29,9 +29,12 @@ type loader struct {
 	todo       []Action
 	content    *flushed
 	ahead      *flushed
-	asked      bool   // the table was asked which rows are missing
-	missing    uint64 // which it said
-	account    int8   // how much of the account is written: quarantine, closed rows, ledger
+	asked      bool     // the table was asked which rows are missing
+	missing    uint64   // which it said
+	account    int8     // how much of the account is written: quarantine, closed rows, ledger
+	between    Loader   // the flush between which and the next it repairs, and what comes then
+	then       []Action // nil when it repairs before anything else
+	repaired   bool
 	repairs    []line // held flushes still to be repaired, the first one at work
 	why        error
 }
@@ -49,6 +52,7 @@ type flushed struct {
 	duplicate, extracted [2]int8
 	cursors              [3]marker
 	held                 [2]bool
+	keeps                uint64 // rows that a repair leaves as quarantined
 	only                 uint64 // rows that a repair is about, 0 for all
 }
 
@@ -57,7 +61,7 @@ func (c *flushed) encode(b []byte) []byte {
 		return append(b, 0)
 	}
 	b = small(b, 1, c.from, c.to, c.shape, c.duplicate[0], c.duplicate[1])
-	b = number(b, int64(c.rows[0]), int64(c.rows[1]), int64(c.loaded))
+	b = number(b, int64(c.rows[0]), int64(c.rows[1]), int64(c.loaded), int64(c.keeps))
 	b = append(b, byte(len(c.quarantine)))
 	for _, q := range c.quarantine {
 		b = q.encode(b)
@@ -105,6 +109,11 @@ func (l *loader) encode(b []byte, current int8) []byte {
 		}
 	}
 	b = l.ahead.encode(l.content.encode(b))
+	b = truth(truth(b, l.repaired), l.then != nil)
+	if l.then != nil {
+		c := l.then[0].(Collect)
+		b = state(append(b, byte(c.From), byte(l.between.AskUntil)), c.State)
+	}
 	b = append(truth(number(b, int64(l.missing)), l.asked), byte(len(l.repairs)))
 	for _, r := range l.repairs {
 		b = append(b, byte(r.incarnation), byte(r.from))
@@ -201,6 +210,21 @@ func (w *world) locate(i int) {
 		}
 	}
 	l.assigned = e
+	if e.Metadata.To > 0 && !e.Metadata.Gap {
+		w.start(i) // what was cut short is finished first
+		return
+	}
+	w.repair(i)
+	if l.phase != repairing {
+		w.start(i)
+	}
+}
+
+// repair begins the repair of what is held, if something is.
+func (w *world) repair(i int) {
+	l := &w.loaders[i]
+	l.repaired = true
+	l.repairs = nil
 	for _, held := range w.ledger {
 		if held.held != 0 {
 			l.repairs = with(l.repairs, held)
@@ -208,13 +232,15 @@ func (w *world) locate(i int) {
 	}
 	if len(l.repairs) > 0 && w.sc.rule != "L4 repair" {
 		l.phase = repairing
-		return
 	}
-	w.start(i)
 }
 
 func (w *world) start(i int) {
 	l := &w.loaders[i]
+	if l.then != nil {
+		l.phase, l.step, l.todo, l.then, l.between, l.content, l.ahead = running, l.between, l.then, nil, Loader{}, nil, nil
+		return
+	}
 	e := l.assigned
 	l.phase, l.assigned, l.repairs, l.step, l.content = running, Assigned{}, nil, Loader{}, nil
 	w.tell(i, e)
@@ -336,6 +362,19 @@ func (w *world) collectSteps(i int, a Collect, yield func(taken, *world)) {
 		if len(to.loaders[i].todo) != 1 || to.loaders[i].todo[0] != Action(a) {
 			yield(say("loader %d looks at the log, which is another one", i), to)
 		}
+	}
+	if a.To == 0 && !l.repaired {
+		to := w.clone()
+		n := &to.loaders[i]
+		to.repair(i)
+		if n.phase == repairing {
+			n.between, n.then, n.todo, n.content, n.step, n.ahead = n.step, n.todo, nil, nil, Loader{}, nil
+			yield(say("loader %d has finished what was cut short and looks for held rows", i), to)
+			return
+		}
+		n.repaired = true
+		to.loaderSteps(i, yield)
+		return
 	}
 	if ahead := l.ahead; ahead != nil && a.To == 0 {
 		to := w.clone()
@@ -462,6 +501,11 @@ func (c *flushed) batch(w *world, o int8, r record, b batch, shape int8, closing
 			}
 			named.to = o
 			c.closed = append(c.closed, named)
+		}
+		here := quarantined{incarnation: r.incarnation, offset: o, row: row.id}
+		if r.kind == data && c.only != 0 && names(w.quarantine, here) && !w.open(here, -1) {
+			c.keeps |= 1 << row.id // it has left the quarantine otherwise
+			continue
 		}
 		if row.bad&(1<<shape) != 0 {
 			c.quarantine = append(c.quarantine, quarantined{incarnation: r.incarnation, offset: o, row: row.id})
@@ -710,6 +754,7 @@ func (l *loader) line() line {
 	for _, q := range c.quarantine {
 		out.quarantined |= 1 << q.row
 	}
+	out.quarantined |= c.keeps
 	return out
 }
 
@@ -876,6 +921,9 @@ func (w *world) recordRepair(i int) {
 	// settle: what is in quarantine of the repaired streams and was loaded with the repair is closed.
 	var settled []quarantined
 	for _, q := range w.quarantine {
+		if now.held&(1<<q.row) != 0 {
+			continue
+		}
 		if !q.replayed && q.incarnation == held.incarnation && q.offset >= held.from && q.offset < held.to && l.content.only&(1<<q.row) != 0 && !names(l.content.quarantine, q) {
 			settled = append(settled, quarantined{incarnation: q.incarnation, offset: q.offset, row: q.row, to: -1})
 		}

@@ -194,7 +194,7 @@ func (w *world) takeOver(i int) {
 	}
 	e.Incarnation = w.incarnation(known)
 	e.Index = w.known(e.Incarnation)
-	if e.Index != nil && e.Index.Offset > e.Next {
+	if e.Index != nil && (e.Index.Offset > e.Next || e.First == 0 && e.Incarnation == "") {
 		e.Index = nil
 	}
 	if e.Index == nil || e.Index.Offset < e.First {

@@ -24,13 +24,15 @@ type landing struct {
 	id      partitionID
 	log     logger
 
-	state   Loader
-	content *content
-	shape   Shaping
-	since   time.Time // when the flush at work began
-	ahead   *prefetch
-	stored  map[string]bool // shapes known to be in the warehouse
-	only    map[string]bool // while a repair is collected: the streams that it is about
+	state    Loader
+	content  *content
+	shape    Shaping
+	since    time.Time // when the flush at work began
+	ahead    *prefetch
+	stored   map[string]bool // shapes known to be in the warehouse
+	only     map[string]bool // while a repair is collected: the streams that it is about
+	repaired bool            // what was held at the beginning of the generation has been tried again
+	settled  settled         // and their rows that left the quarantine otherwise
 }
 
 // slow is what an operator who looks for lost time wants to see in the debug log.
@@ -48,8 +50,11 @@ func (l *landing) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := l.repair(ctx); err != nil {
-		return err
+	// A flush that was cut short is finished first: it may be about to close what a repair would load.
+	if assigned.Metadata.To == 0 || assigned.Metadata.Gap {
+		if err := l.repairOnce(ctx); err != nil {
+			return err
+		}
 	}
 	var next Event = assigned
 	for {
@@ -189,6 +194,11 @@ func (l *landing) collect(ctx context.Context, a Collect) (Event, error) {
 	l.content.release()
 	l.content = nil
 	l.service.reached(l.id, a.From)
+	if a.To == 0 {
+		if err := l.repairOnce(ctx); err != nil {
+			return nil, err
+		}
+	}
 	var err error
 	if l.shape, err = retry(ctx, l, "find the shape of rows", func() (Shaping, error) { return l.service.shaping(ctx, a.Shape) }); err != nil {
 		return nil, err
@@ -276,7 +286,7 @@ func (l *landing) fetch(ctx context.Context, a Collect) *prefetch {
 	fctx, stop := context.WithCancel(ctx)
 	wanted := make(chan struct{})
 	p := &prefetch{action: a, stop: stop, wanted: sync.OnceFunc(func() { close(wanted) }), done: make(chan struct{})}
-	c := &collector{client: cfg.Client, warehouse: cfg.Warehouse, topic: l.id.topic, partition: l.id.partition, mem: cfg.Allocator, limits: cfg.Limits, hurried: &l.service.hurried, wanted: wanted, only: l.only, log: cfg.Logger}
+	c := &collector{client: cfg.Client, warehouse: cfg.Warehouse, topic: l.id.topic, partition: l.id.partition, mem: cfg.Allocator, limits: cfg.Limits, hurried: &l.service.hurried, wanted: wanted, only: l.only, settled: l.settled, log: cfg.Logger}
 	if l.content != nil {
 		c.closing = l.content.closing
 	}

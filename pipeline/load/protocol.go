@@ -302,7 +302,7 @@ func (l Loader) assigned(e Assigned) (Loader, []Action) {
 		e.Metadata.To = 0
 		l.At, l.State = e.Ledger.To, e.Ledger.State
 	}
-	recreated := l.anotherLog(e.Incarnation)
+	recreated := l.anotherLog(e.First, e.Incarnation)
 	switch {
 	case e.Offset >= 0 && e.Metadata.Gap:
 		l.Flush = Flush{From: e.Offset, To: e.Metadata.To, State: e.Metadata.State, After: afterGap(e, e.Metadata.To), Gap: true}
@@ -310,6 +310,9 @@ func (l Loader) assigned(e Assigned) (Loader, []Action) {
 		return l, []Action{Record{}}
 	case recreated || l.At < e.First:
 		lost := &LostRangeError{From: l.At, To: max(e.First, l.At), Recreated: recreated, Incarnation: l.State.Incarnation}
+		if !recreated {
+			l.AskUntil = max(l.AskUntil, e.Metadata.To) // a flush that was cut short reaches behind the gap
+		}
 		if !e.ContinueOnGap {
 			l.Phase = Stopped
 			return l, []Action{Stop{Err: lost}}
@@ -328,9 +331,10 @@ func (l Loader) assigned(e Assigned) (Loader, []Action) {
 	return l.collect(0, "")
 }
 
-// anotherLog reports that the log is of another incarnation than the rows loaded.
-func (l Loader) anotherLog(incarnation string) bool {
-	return incarnation != "" && l.State.Incarnation != "" && incarnation != l.State.Incarnation
+// anotherLog reports that the log is of another incarnation than the rows loaded. One that begins at offset 0 and says nothing of
+// its incarnation has not had its first claim.
+func (l Loader) anotherLog(first int64, incarnation string) bool {
+	return l.State.Incarnation != "" && incarnation != l.State.Incarnation && (incarnation != "" || first == 0)
 }
 
 // askAfter is what a commit of the offset says of later flushes: whoever takes the partition over there asks as this loader does.
@@ -388,7 +392,7 @@ var errAnotherLog = errors.New("the log is another one than before: retention ha
 // assignment.
 func (l Loader) looked(e Looked) (Loader, []Action) {
 	// Retention may have overtaken the loader (L10).
-	if e.Next < l.At || e.First > l.At || l.anotherLog(e.Incarnation) {
+	if e.Next < l.At || e.First > l.At || l.anotherLog(e.First, e.Incarnation) {
 		return Loader{}, []Action{Leave{Err: errAnotherLog}}
 	}
 	return l, []Action{Collect{From: l.At, To: l.Flush.To, State: l.State, Shape: l.shape}}

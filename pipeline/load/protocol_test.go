@@ -122,6 +122,9 @@ func TestWhereALoaderGoesOn(t *testing.T) {
 		"retention ate unread offsets, on_gap continue: an intent of its own": { // L10
 			Assigned{Offset: 5, Metadata: Metadata{State: atFive}, Ledger: ledger, First: 7, Incarnation: "x", ContinueOnGap: true},
 			[]Action{Commit{5, Metadata{State: atFive, To: 7, Gap: true}}}, false},
+		"retention ate the beginning of a flush that was cut short: what is left is asked for": { // L10
+			Assigned{Offset: 5, Metadata: Metadata{State: atFive, To: 9, Shape: "old"}, Ledger: ledger, First: 7, Incarnation: "x", ContinueOnGap: true},
+			[]Action{Commit{5, Metadata{State: atFive, To: 7, Gap: true, Ask: 9}}}, false},
 		"retention ate a flush that only lacks its final commit: from the ledger": { // L10
 			Assigned{Offset: 5, Metadata: Metadata{State: atFive, To: 9, Shape: "old"}, Ledger: &Checkpoint{To: 9, State: atNine}, First: 7, Incarnation: "x"},
 			[]Action{Collect{From: 9, State: atNine}}, false},
@@ -214,6 +217,7 @@ func TestALogThatIsAnotherOneIsLeft(t *testing.T) { // W6, L10
 		"all was loaded and is gone":    {Looked{First: 5, Next: 5}, false},
 		"shorter":                       {Looked{Next: 4, Incarnation: "x"}, true},
 		"empty":                         {Looked{}, true},
+		"without a first claim":         {Looked{Next: 9}, true},
 		"of another incarnation":        {Looked{Next: 9, Incarnation: "y"}, true},
 		"retention overtook the loader": {Looked{First: 6, Next: 9, Incarnation: "x"}, true},
 	} {
