@@ -70,7 +70,7 @@ var scenarios = []scenario{
 	{name: "two writers that die", writers: 2, claims: 1, unheard: 1, crashes: 1, source: oneRow},
 	{name: "two writers of two shards", writers: 2, claims: 1, lates: 1, source: [][]batch{{rows(0)}, {rows(1)}}},
 	{name: "writers, index and retention", writers: 2, claims: 1, cuts: 1, source: shortSource},
-	{name: "a topic made again under writers", brief: true, writers: 2, claims: 1, remakes: 1, source: shortSource},
+	{name: "a topic made again under writers", writers: 2, claims: 1, remakes: 1, source: oneRow},
 	{name: "two loaders", brief: true, loaders: 2, rebalances: 1, unheard: 1, lates: 1, window: 100, flush: 2, log: short, source: shortSource},
 	{name: "two loaders that die", loaders: 2, rebalances: 1, crashes: 1, lates: 1, window: 100, log: short[:2:2], source: oneRow},
 	{name: "repeats, void batches, two shards", loaders: 2, rebalances: 1, window: 100, flush: 3, log: written, source: twoShards},

@@ -219,16 +219,22 @@ type options struct {
 	records int      // of a flush; 1 by default, which makes a flush of each batch
 }
 
-// load runs a loader until the log is loaded, or the partition stops.
-func (b *bench) load(o options) error {
+// service makes a loader.
+func (b *bench) service(o options) *load.Service {
 	b.t.Helper()
 	if o.sources == nil {
 		o.sources = []string{"cases", "figures"}
 	}
-	s := load.New(load.Config{
+	return load.New(load.Config{
 		Client: b.client, Warehouse: b.warehouse, Group: loadGroup, Topics: []string{rawTopic}, Shaping: b.shaping(o.mended, o.sources...), Compile: b.compile,
 		Tables: []string{"hotline_case", "observation"}, OnGap: map[string]bool{rawTopic: o.onGap}, Allocator: b.mem, Logger: b.logger(), Limits: load.Limits{Records: max(1, o.records)},
 	})
+}
+
+// load runs a loader until the log is loaded, or the partition stops.
+func (b *bench) load(o options) error {
+	b.t.Helper()
+	s := b.service(o)
 	ctx, stop := context.WithCancel(b.t.Context())
 	done := make(chan error, 1)
 	go func() { done <- s.Serve(ctx) }()
@@ -434,6 +440,43 @@ func TestATopicThatWasCreatedAgain(t *testing.T) {
 			b.check("", want+" h", fmt.Sprintf("%d %d 0 0 0", n+1, n+1))
 		})
 	}
+}
+
+// TestATopicThatIsCreatedAgainUnderALoaderThatWaits is rule W6: the new log is as long as the old one, so that the loader, which
+// waits for its next record, would go on in its middle.
+func TestATopicThatIsCreatedAgainUnderALoaderThatWaits(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	b.claim("x")
+	b.batch("figures", "f1")
+	b.batch("figures", "f2")
+	s := b.service(options{})
+	s.LookEvery(20 * time.Millisecond)
+	ctx, stop := context.WithTimeout(t.Context(), time.Minute)
+	defer stop()
+	done := make(chan error, 1)
+	go func() { done <- s.Serve(ctx) }()
+	if err := s.Wait(ctx, rawTopic, 0, b.end); err != nil {
+		t.Fatal(err)
+	}
+	old := b.end
+	b.recreate()
+	b.claim("y")
+	b.batch("figures", "g1")
+	b.batch("figures", "g2")
+	if b.end != old {
+		t.Fatalf("the new log ends at %d, the old one at %d", b.end, old)
+	}
+	err := s.Wait(ctx, rawTopic, 0, b.end+1)
+	if lost, ok := errors.AsType[*load.LostRangeError](err); !ok || !lost.Recreated || lost.Incarnation != "x" {
+		t.Errorf("got %v, want that the topic was created again", err)
+	}
+	stop()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+	b.mustLoad(options{onGap: true})
+	b.check("", "f1 f2 g1 g2", "4 4 0 0 0")
 }
 
 // TestWithoutCommitsTheLedgerSaysWhereToGoOn is rule L9: commits expire, and the tables may be ahead of the ledger.
