@@ -16,7 +16,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 
 .DEFAULT_GOAL := help
-.PHONY: help build engine test test-realdata bench bench-stages lint fuzz generate verify demo clean
+.PHONY: help build engine test test-realdata bench bench-stages lint fuzz explore generate verify demo clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -54,6 +54,9 @@ fuzz: ## try every fuzz target for FUZZTIME
 		echo "$$package $$target"; \
 		$(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 5s $$package; \
 	done
+
+explore: ## search the protocol's worlds deeper than the tests do; ends with a RESULT line
+	@HEADWATER_EXPLORE=deep $(GO) test -run '^TestExplore$$' -count 1 -v -timeout 3h ./pipeline/load | awk '/^RESULT/ { result = $$0; next } { print } END { print result }'
 
 generate: ## write what is made from code: the editors' schemas in docs/config
 	$(GO) run ./cmd/headwater config schema --write docs/config

@@ -7,7 +7,7 @@ import (
 
 // brokenRules breaks the protocol on purpose, one rule at a time, in the harness around the production step functions: what a
 // step function is told, what it wants, or how that is carried out. The search must find what the rule prevents. W7 is a setting
-// of the broker; pipeline/topic's TestTopicsAreMadeCheckedAndRefused breaks it.
+// of the broker; TestReplicatedTopicsMustKeepWhatTheyAcknowledge of pipeline/topic breaks it.
 var brokenRules = []struct {
 	rule string // as the harness knows it
 	how  string

@@ -1,7 +1,6 @@
 package load
 
 import (
-	"errors"
 	"math/bits"
 
 	"github.com/headwater-data/headwater/pipeline/ingest"
@@ -278,8 +277,6 @@ func (w *world) feed(i int, e ingest.Event) {
 		}
 	}
 }
-
-var errNotValid = errors.New("not valid")
 
 // written looks whether a batch that is called written is in the log, and valid there (W4).
 func (w *world) written(i int, a ingest.Written) {
