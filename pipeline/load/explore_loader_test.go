@@ -410,7 +410,14 @@ func (w *world) collectSteps(i int, a Collect, yield func(taken, *world)) {
 			continue
 		}
 		to := w.clone()
-		c, err := w.collect(Collect{From: a.From, To: o, State: a.State}, shape, nil, 0)
+		with := shape
+		if w.sc.rule == "L2 shape" {
+			with = l.shape
+		}
+		c, err := w.collect(Collect{From: a.From, To: o, State: a.State}, with, nil, 0)
+		if c != nil {
+			c.shape = shape
+		}
 		if err != nil {
 			to.tell(i, Broken{Err: err})
 		} else {
@@ -549,7 +556,7 @@ func (w *world) store(c offsetCommit) {
 		w.violated("the committed offset goes back from %d to %d", w.committed.offset, c.offset)
 	}
 	if m := w.committed.metadata; w.committed.there && c.offset == w.committed.offset && m.To > 0 && c.metadata.To == 0 && m.State == c.metadata.State {
-		w.violated("a late commit of %d erases the intent of [%d, %d)", c.offset, c.offset, m.To)
+		w.violated("a commit of %d erases the intent of [%d, %d)", c.offset, c.offset, m.To)
 	}
 	w.committed = c
 }

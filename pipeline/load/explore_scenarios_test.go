@@ -97,7 +97,7 @@ var deeper = []scenario{
 	{name: "two writers of two shards", writers: 2, claims: 2, lates: 1, source: [][]batch{{rows(0)}, {rows(1)}}},
 	{name: "writers, index and retention", writers: 2, claims: 1, lates: 1, stale: true, cuts: 1, source: shortSource},
 	{name: "a topic made again under writers", writers: 2, claims: 1, remakes: 1, source: shortSource},
-	{name: "two loaders", loaders: 2, rebalances: 2, crashes: 1, unheard: 1, lates: 1, window: 100, flush: 2, log: short, source: shortSource},
+	{name: "two loaders", loaders: 2, rebalances: 1, crashes: 1, unheard: 1, lates: 1, window: 100, flush: 2, log: short, source: shortSource},
 	{name: "repeats, void batches, two shards", loaders: 2, rebalances: 1, lates: 1, window: 100, flush: 3, log: written, source: twoShards},
 	{name: "flushes over table partitions", loaders: 2, rebalances: 1, unheard: 1, forgets: 1, lates: 1, window: 100, log: short[:2:2], source: [][]batch{{years(rows(0, 1))}}},
 	{name: "short token windows", loaders: 2, rebalances: 1, lates: 2, window: 1, flush: 2, log: short, source: shortSource},
