@@ -22,7 +22,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 
 .DEFAULT_GOAL := help
-.PHONY: help build engine test test-realdata bench bench-stages faults soak lint fuzz generate verify demo clean
+.PHONY: help build engine test test-realdata bench bench-stages faults soak lint fuzz explore generate verify demo clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -66,6 +66,9 @@ fuzz: ## try every fuzz target for FUZZTIME
 		echo "$$package $$target"; \
 		$(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 5s $$package; \
 	done
+
+explore: ## search the protocol's worlds deeper than the tests do; ends with a RESULT line
+	@HEADWATER_EXPLORE=deep $(GO) test -run '^TestExplore$$' -count 1 -v -timeout 3h ./pipeline/load | awk '/^RESULT/ { result = $$0; next } { print } END { print result }'
 
 generate: ## write what is made from code: the editors' schemas in docs/config, the data dictionary
 	$(GO) run ./cmd/headwater config schema --write docs/config

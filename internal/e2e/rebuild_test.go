@@ -26,7 +26,7 @@ func TestATableIsRebuiltFromKafkaUnderAChangedMapping(t *testing.T) {
 		t.Run("killed at "+kill, func(t *testing.T) {
 			t.Parallel()
 			p := newProject(t, map[string]string{
-				"headwater.yaml": strings.Replace(killYAML, "FLUSH", "2000", 1), "sources/figures.yaml": figuresYAML, "indicators/t.yaml": indicatorYAML,
+				"headwater.yaml": killConfig(t, 2_000, embedded), "sources/figures.yaml": figuresYAML, "indicators/t.yaml": indicatorYAML,
 				"sources/others.yaml": strings.NewReplacer("source: figures", "source: others", "data/figures.csv", "data/others.csv").Replace(figuresYAML),
 				"data/figures.csv":    figures(0, 5000), "data/others.csv": strings.ReplaceAll(figures(0, 100), ",s", ",o"),
 			})

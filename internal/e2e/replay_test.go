@@ -96,7 +96,7 @@ func TestARepairIsMadeOnce(t *testing.T) {
 		t.Run(fmt.Sprintf("killed at %q and %q, served: %v", c.repair, c.dismissal, c.served), func(t *testing.T) {
 			t.Parallel()
 			p := newProject(t, map[string]string{
-				"headwater.yaml": strings.Replace(killYAML, "FLUSH", "30000", 1), "sources/figures.yaml": figuresYAML, "indicators/t.yaml": indicatorYAML,
+				"headwater.yaml": killConfig(t, 30_000, embedded), "sources/figures.yaml": figuresYAML, "indicators/t.yaml": indicatorYAML,
 				"data/figures.csv": figures(0, 5000),
 			})
 			p.must(t, "run")

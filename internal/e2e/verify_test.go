@@ -58,7 +58,7 @@ func TestARepairIsDoneOnceWhateverIsKilled(t *testing.T) {
 		t.Run("killed at "+kill, func(t *testing.T) {
 			t.Parallel()
 			p := newProject(t, map[string]string{
-				"headwater.yaml": strings.Replace(killYAML, "FLUSH", "30000", 1), "sources/figures.yaml": figuresYAML, "indicators/t.yaml": indicatorYAML,
+				"headwater.yaml": killConfig(t, 30_000, embedded), "sources/figures.yaml": figuresYAML, "indicators/t.yaml": indicatorYAML,
 				"data/figures.csv": figures(0, 5000),
 			})
 			p.must(t, "run")
@@ -96,7 +96,7 @@ func TestARepairIsDoneOnceWhateverIsKilled(t *testing.T) {
 func TestARepairLeavesAServedProjectAlone(t *testing.T) {
 	t.Parallel()
 	p := newProject(t, map[string]string{
-		"headwater.yaml": strings.Replace(killYAML, "FLUSH", "30000", 1), "sources/figures.yaml": figuresYAML, "indicators/t.yaml": indicatorYAML,
+		"headwater.yaml": killConfig(t, 30_000, embedded), "sources/figures.yaml": figuresYAML, "indicators/t.yaml": indicatorYAML,
 		"data/figures.csv": figures(0, 100),
 	})
 	p.must(t, "run")

@@ -90,7 +90,8 @@ type End struct {
 
 // Ingester holds partitions and writes them.
 type Ingester struct {
-	cfg Config
+	cfg       Config
+	lookEvery time.Duration
 
 	mu      sync.Mutex
 	held    map[End]*holding
@@ -109,7 +110,7 @@ func New(cfg Config) *Ingester {
 	if cfg.Parallel == 0 {
 		cfg.Parallel = 2
 	}
-	return &Ingester{cfg: cfg, changed: make(chan struct{})}
+	return &Ingester{cfg: cfg, lookEvery: lookEvery, changed: make(chan struct{})}
 }
 
 // Serve keeps membership in the ingest group until ctx ends, then enters what is not indexed and leaves the group. An index that
@@ -156,10 +157,10 @@ func (i *Ingester) member(ctx context.Context) error {
 			defer close(ended)
 			life, stop := context.WithCancel(ctx)
 			defer stop()
+			defer context.AfterFunc(gctx, stop)()
 			i.hold(life, gen)
-			select {
-			case <-gctx.Done():
-			case <-ctx.Done():
+			i.watch(life)
+			if ctx.Err() != nil && gctx.Err() == nil {
 				unindexed = i.release()
 			}
 			i.lose()
@@ -167,6 +168,33 @@ func (i *Ingester) member(ctx context.Context) error {
 		<-ended
 		if ctx.Err() != nil {
 			return unindexed
+		}
+	}
+}
+
+// lookEvery is how often the log of each partition held is compared with the one that its writer knows (W6).
+const lookEvery = 5 * time.Second
+
+// watch looks at the held partitions until ctx ends. One whose log is another one is taken over anew by its next user.
+func (i *Ingester) watch(ctx context.Context) {
+	tick := time.NewTicker(i.lookEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		i.mu.Lock()
+		held := maps.Clone(i.held)
+		i.mu.Unlock()
+		for end, h := range held {
+			switch err := h.Look(ctx); {
+			case errors.Is(err, ErrDemoted):
+				i.reclaim(end)
+			case err != nil && ctx.Err() == nil:
+				i.cfg.Logger.Debug("the log could not be looked at", "topic", end.Topic, "partition", end.Partition, "error", err)
+			}
 		}
 	}
 }

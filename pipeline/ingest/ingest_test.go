@@ -17,6 +17,7 @@ import (
 	"github.com/apache/arrow/go/v17/arrow"
 	"github.com/apache/arrow/go/v17/arrow/array"
 	"github.com/apache/arrow/go/v17/arrow/memory"
+	"github.com/segmentio/kafka-go"
 	"go.uber.org/goleak"
 
 	"github.com/headwater-data/headwater/connectors"
@@ -356,6 +357,60 @@ func aBrokerThatGoesAwayAndComesBackLosesNothing(t *testing.T, l *testLog) {
 	}}
 	if r, err := l.ingester(t).Ingest(t.Context(), l.job(src)); err != nil {
 		t.Fatalf("%+v, %v", r, err)
+	}
+	l.mustCount(t, shards)
+}
+
+func TestATopicThatIsCreatedAgainUnderAWriterThatIsIdle(t *testing.T) { // W6
+	l := newLog(t)
+	shards := map[string]int{"a": 40}
+	src := &numbers{mem: l.mem, shards: shards, step: 20}
+	i := New(Config{
+		Client: l.client, Index: l.index(), Group: "headwater.ingest", Topics: []string{testTopic}, Checkpoints: noLedger{},
+		Allocator: l.mem, Logger: slog.New(slog.NewTextHandler(t.Output(), nil)), Writer: t.Name(),
+	})
+	i.lookEvery = 20 * time.Millisecond
+	ctx, stop := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- i.Serve(ctx) }()
+	defer func() {
+		stop()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	}()
+	if r, err := i.Ingest(ctx, src.job()); err != nil || r.Written != 40 {
+		t.Fatalf("%+v, %v", r, err)
+	}
+	var number int
+	for _, p := range []int{0, 1} {
+		if _, next, err := l.client.Bounds(ctx, testTopic, p); err != nil {
+			t.Fatal(err)
+		} else if next > 0 {
+			number = p
+		}
+	}
+	i.mu.Lock()
+	h := i.held[End{testTopic, number}]
+	i.mu.Unlock()
+	resp, err := l.Client().DeleteTopics(ctx, &kafka.DeleteTopicsRequest{Topics: []string{testTopic}})
+	if err = errors.Join(err, resp.Errors[testTopic]); err != nil {
+		t.Fatal(err)
+	}
+	l.CreateTopic(testTopic, 2)
+	// The writer has nothing to write; it must notice all the same.
+	for noticed := false; !noticed; {
+		h.once.Lock()
+		noticed = !h.ready
+		h.once.Unlock()
+		select {
+		case <-ctx.Done():
+			t.Fatal(ctx.Err())
+		case <-time.After(time.Millisecond):
+		}
+	}
+	if r, err := i.Ingest(ctx, src.job()); err != nil || r.Written != 40 {
+		t.Fatalf("into the new topic: %+v, %v", r, err)
 	}
 	l.mustCount(t, shards)
 }

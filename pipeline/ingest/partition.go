@@ -57,7 +57,7 @@ func (p *Partition) step(ctx context.Context, e Event, value []byte, header mess
 		for _, a := range actions {
 			switch a := a.(type) {
 			case SendClaim:
-				h := message.Header{Kind: message.Claim, Incarnation: a.Incarnation, Writer: p.writer}
+				h := message.Header{Kind: message.Claim, Incarnation: a.Incarnation, Continues: a.Continues, Writer: p.writer}
 				offset, err := p.append(ctx, topic.Record{Headers: h.Fields()})
 				if err != nil {
 					return nil, err
@@ -173,17 +173,21 @@ func (p *Partition) assignment(ctx context.Context) (Assigned, error) {
 		return Assigned{}, err
 	}
 	e := Assigned{First: first, Next: next}
-	if e.Incarnation, err = incarnationOf(ctx, p.client, p.topic, p.partition, first, next); err != nil {
+	known, err := p.knownIncarnation(ctx, first)
+	if err != nil {
+		return Assigned{}, err
+	}
+	if e.Incarnation, err = p.client.Incarnation(ctx, p.topic, p.partition, first, next, known); err != nil {
 		return Assigned{}, err
 	}
 	e.Index = p.index.Known(p.topic, p.partition, e.Incarnation)
-	if e.Index != nil && e.Index.Offset > next {
-		e.Index = nil // of a log that was longer than this one
+	if e.Index != nil && (e.Index.Offset > next || first == 0 && e.Incarnation == "") {
+		e.Index = nil // of a log that was longer than this one, or of one before it
 	}
 	// The ledger is asked only when the index cannot say where to go on: ingestion works while the warehouse is away.
 	if e.Index == nil || e.Index.Offset < first {
-		if e.Checkpoint, err = p.checkpoints.Known(ctx, p.topic, p.partition); err != nil {
-			return Assigned{}, fmt.Errorf("ask the ledger where %s/%d was loaded up to: %w", p.topic, p.partition, err)
+		if e.Checkpoint, err = p.checkpoint(ctx); err != nil {
+			return Assigned{}, err
 		}
 	}
 	var random [8]byte
@@ -194,24 +198,27 @@ func (p *Partition) assignment(ctx context.Context) (Assigned, error) {
 	return e, nil
 }
 
-// incarnationOf returns the incarnation that the oldest record of ours in the log carries, "" if there is none.
-func incarnationOf(ctx context.Context, client *topic.Client, name string, partition int, first, next int64) (string, error) {
-	for at := first; at < next; {
-		page, err := client.Read(ctx, name, partition, at, 1<<20, time.Second)
-		if err != nil {
-			return "", err
-		}
-		for _, r := range page.Records {
-			if h, err := message.Parse(r.Headers); err == nil {
-				return h.Incarnation, nil
-			}
-			at = r.Offset + 1
-		}
-		if len(page.Records) == 0 && page.Next <= at {
-			break
-		}
+func (p *Partition) checkpoint(ctx context.Context) (*Known, error) {
+	k, err := p.checkpoints.Known(ctx, p.topic, p.partition)
+	if err != nil {
+		return nil, fmt.Errorf("ask the ledger where %s/%d was loaded up to: %w", p.topic, p.partition, err)
 	}
-	return "", nil
+	return k, nil
+}
+
+// knownIncarnation is what index or ledger say of the log; a log from its beginning needs nobody to say.
+func (p *Partition) knownIncarnation(ctx context.Context, first int64) (string, error) {
+	if first == 0 {
+		return "", nil
+	}
+	if k := p.index.Known(p.topic, p.partition, ""); k != nil {
+		return k.State.Incarnation, nil
+	}
+	k, err := p.checkpoint(ctx)
+	if err != nil || k == nil {
+		return "", err
+	}
+	return k.State.Incarnation, nil
 }
 
 // Cursor returns the newest written cursor of a shard, nil if it was never read or is to be read from its beginning again, and the
@@ -253,6 +260,26 @@ func (p *Partition) Write(ctx context.Context, epoch int64, header message.Heade
 		}
 	}
 	return written.Position.Offset, nil
+}
+
+// Look compares the log with the one that the writer holds (W6). ErrDemoted means that it is another one: the topic was deleted
+// and created again, and the partition must be taken over anew.
+func (p *Partition) Look(ctx context.Context) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.state.Phase != Ready {
+		return nil
+	}
+	first, next, err := p.client.Bounds(ctx, p.topic, p.partition)
+	if err != nil {
+		return err
+	}
+	incarnation, err := p.client.Incarnation(ctx, p.topic, p.partition, first, next, p.state.Log.Incarnation)
+	if err != nil {
+		return err
+	}
+	_, err = p.step(ctx, Looked{First: first, Next: next, Incarnation: incarnation}, nil, message.Header{})
+	return err
 }
 
 func (p *Partition) store(ctx context.Context) error {

@@ -55,7 +55,7 @@ type Writer struct {
 	Target  int64               // offset of the record that was answered and is to be reached by reading
 	Cursors map[string]Position // newest valid cursor of each shard before Read
 	Pending *Pending            // the batch under way
-	claim   string              // incarnation of the claim under way
+	claim   SendClaim           // the claim under way
 }
 
 // Pending is a batch that the writer was asked to write.
@@ -70,7 +70,7 @@ type Event interface{ isWriterEvent() }
 // Events of a writer.
 type (
 	// Assigned: the ingest group gave us the partition, or the writer must claim it again. First and Next bound the log;
-	// Incarnation is that of the oldest record of ours in it ("" if there is none); Index and Checkpoint are what the index
+	// Incarnation is what message.Life says of it ("" if nothing does); Index and Checkpoint are what the index
 	// and the loader's ledger know of it (nil if nothing); Fresh is a new random incarnation.
 	Assigned struct {
 		First, Next int64
@@ -94,6 +94,12 @@ type (
 	Answered struct{ Offset int64 }
 	// Unanswered: nobody knows whether the claim or batch under way was written.
 	Unanswered struct{}
+	// Looked: the log was looked at while the writer had nothing to do (W6). First and Next bound it, Incarnation is what
+	// message.Life says of it. Only in phase Ready.
+	Looked struct {
+		First, Next int64
+		Incarnation string
+	}
 	// Revoked: the partition is no longer ours.
 	Revoked struct{}
 )
@@ -104,6 +110,7 @@ func (Saw) isWriterEvent()        {}
 func (Asked) isWriterEvent()      {}
 func (Answered) isWriterEvent()   {}
 func (Unanswered) isWriterEvent() {}
+func (Looked) isWriterEvent()     {}
 func (Revoked) isWriterEvent()    {}
 
 // Action is what a writer wants done.
@@ -111,8 +118,11 @@ type Action interface{ isWriterAction() }
 
 // Actions of a writer.
 type (
-	// SendClaim: append a claim with this incarnation; answer with Claimed or Unanswered.
-	SendClaim struct{ Incarnation string }
+	// SendClaim: append a claim with this incarnation; answer with Claimed or Unanswered. Continues: the log had it already.
+	SendClaim struct {
+		Incarnation string
+		Continues   bool
+	}
 	// ReadLog: read the records From to To, both included, and feed each as Saw.
 	ReadLog struct{ From, To int64 }
 	// SendBatch: append the batch with this header; answer with Answered or Unanswered. The bytes of a second sending are
@@ -151,12 +161,15 @@ func (w Writer) Step(e Event) (Writer, []Action) {
 		if w.Phase != Claiming {
 			return w.confused(e)
 		}
+		if e.Offset < w.Read {
+			return w.claimAgain("the log is another one than before") // W6: it is shorter than what is known of it
+		}
 		w.Phase, w.Last, w.Target = Recovering, e.Offset, e.Offset
-		return w, []Action{ReadLog{From: min(w.Read, e.Offset), To: e.Offset}}
+		return w, []Action{ReadLog{From: w.Read, To: e.Offset}}
 	case Unanswered:
 		switch w.Phase {
 		case Claiming:
-			return w, []Action{SendClaim{Incarnation: w.claim}}
+			return w, []Action{w.claim}
 		case Sending:
 			return w, []Action{w.send()}
 		}
@@ -171,8 +184,22 @@ func (w Writer) Step(e Event) (Writer, []Action) {
 		return w, []Action{w.send()}
 	case Answered:
 		return w.answered(e)
+	case Looked:
+		return w.looked(e)
 	}
 	return w.confused(e)
+}
+
+// looked compares the log with the one that the writer holds (W6): a topic that was deleted and created again holds less than was
+// written, or begins with somebody else's record.
+func (w Writer) looked(e Looked) (Writer, []Action) {
+	if w.Phase != Ready {
+		return w.confused(e)
+	}
+	if e.Next <= w.Last || (e.Incarnation != w.Log.Incarnation && (e.Incarnation != "" || e.First == 0)) {
+		return w.claimAgain("the log is another one than before")
+	}
+	return w, nil
 }
 
 func (w Writer) confused(e Event) (Writer, []Action) {
@@ -217,18 +244,18 @@ func (w Writer) assigned(e Assigned) (Writer, []Action) {
 		w.Phase = Stopped
 		return w, []Action{Stop{Err: fmt.Errorf("the partition is empty but begins at offset %d, and neither index nor ledger knows its incarnation: delete and create the topic, or restore the index", e.First)}}
 	}
-	incarnation := start.State.Incarnation
-	if incarnation == "" {
-		incarnation = e.Incarnation
+	claim := SendClaim{Incarnation: start.State.Incarnation, Continues: true}
+	if claim.Incarnation == "" {
+		claim.Incarnation = e.Incarnation
 	}
-	if incarnation == "" {
-		incarnation = e.Fresh
+	if claim.Incarnation == "" {
+		claim = SendClaim{Incarnation: e.Fresh}
 	}
-	next := Writer{Phase: Claiming, Log: start.State, Read: start.Offset, Cursors: maps.Clone(start.Cursors), claim: incarnation}
+	next := Writer{Phase: Claiming, Log: start.State, Read: start.Offset, Cursors: maps.Clone(start.Cursors), claim: claim}
 	if next.Cursors == nil {
 		next.Cursors = map[string]Position{}
 	}
-	return next, []Action{SendClaim{Incarnation: incarnation}}
+	return next, []Action{claim}
 }
 
 // elsewhere gives the cursors of a checkpoint of another log: they count, their offsets do not.
@@ -278,7 +305,7 @@ func (w Writer) saw(e Saw) (Writer, []Action) {
 		return w, nil
 	}
 	if w.Phase == Recovering {
-		if verdict != message.Taken {
+		if verdict != message.Taken || e.Header.Incarnation != w.claim.Incarnation {
 			return w.claimAgain("the claim is void: the log is of another incarnation")
 		}
 		w.Phase = Ready

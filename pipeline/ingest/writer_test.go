@@ -37,7 +37,7 @@ var keyA = ShardKey("s", "t", "a")
 
 // ready is a writer that holds an empty log as incarnation x, its claim at offset 0.
 func ready(t *testing.T) Writer {
-	w := play(t, Writer{}, []Action{SendClaim{"x"}}, Assigned{Fresh: "x"})
+	w := play(t, Writer{}, []Action{SendClaim{"x", false}}, Assigned{Fresh: "x"})
 	w = play(t, w, []Action{ReadLog{0, 0}}, Claimed{0})
 	w = play(t, w, nil, claimAt(0, "x"))
 	if w.Phase != Ready {
@@ -90,11 +90,11 @@ func TestForeignAndVoidRecordsBetweenDoNotDisturb(t *testing.T) {
 }
 
 func TestOfTwoFirstClaimsTheFirstGivesTheIncarnation(t *testing.T) { // W1
-	w := play(t, Writer{}, []Action{SendClaim{"mine"}}, Assigned{Fresh: "mine"})
+	w := play(t, Writer{}, []Action{SendClaim{"mine", false}}, Assigned{Fresh: "mine"})
 	w = play(t, w, []Action{ReadLog{0, 1}}, Claimed{1})
 	w = play(t, w, nil, claimAt(0, "theirs"))
 	w = play(t, w, []Action{ClaimAgain{"the claim is void: the log is of another incarnation"}}, claimAt(1, "mine"))
-	play(t, w, []Action{SendClaim{"theirs"}}, Assigned{Next: 2, Incarnation: "theirs", Fresh: "unused"})
+	play(t, w, []Action{SendClaim{"theirs", true}}, Assigned{Next: 2, Incarnation: "theirs", Fresh: "unused"})
 }
 
 func TestWhereANewOwnerGoesOn(t *testing.T) { // W2, W6
@@ -118,7 +118,7 @@ func TestWhereANewOwnerGoesOn(t *testing.T) { // W2, W6
 		"a log without anything known but its own incarnation": {Assigned{First: 9, Next: 12, Incarnation: "x"}, "x", 9, message.Unknown("x"), ""},
 	} {
 		t.Run(name, func(t *testing.T) {
-			w := play(t, Writer{}, []Action{SendClaim{c.incarnation}}, c.event)
+			w := play(t, Writer{}, []Action{SendClaim{c.incarnation, c.event.Fresh == ""}}, c.event)
 			if w.Read != c.read || w.Log != c.log || string(w.Cursors[keyA].Cursor) != c.cursor {
 				t.Errorf("got %+v", w)
 			}
@@ -132,7 +132,7 @@ func TestWhereANewOwnerGoesOn(t *testing.T) { // W2, W6
 }
 
 func TestRecoveryTakesOnlyValidCursors(t *testing.T) { // W2
-	w := play(t, Writer{}, []Action{SendClaim{"x"}}, Assigned{Next: 5, Incarnation: "x"})
+	w := play(t, Writer{}, []Action{SendClaim{"x", true}}, Assigned{Next: 5, Incarnation: "x"})
 	w = play(t, w, []Action{ReadLog{0, 5}}, Claimed{5})
 	w = play(t, w, nil,
 		claimAt(0, "x"), batchAt(1, "x", 0, 0, "a", "good"), claimAt(2, "x"),
@@ -143,7 +143,7 @@ func TestRecoveryTakesOnlyValidCursors(t *testing.T) { // W2
 }
 
 func TestAGapStopsTheWriter(t *testing.T) {
-	w := play(t, Writer{}, []Action{SendClaim{"x"}}, Assigned{Next: 3, Incarnation: "x"})
+	w := play(t, Writer{}, []Action{SendClaim{"x", true}}, Assigned{Next: 3, Incarnation: "x"})
 	w = play(t, w, []Action{ReadLog{0, 3}}, Claimed{3})
 	w, _ = w.Step(claimAt(0, "x"))
 	if w, _ = w.Step(batchAt(1, "x", 0, 1, "a", "1")); w.Phase != Stopped {
@@ -179,4 +179,36 @@ func TestABatchInOurNameThatIsNotOursSendsTheWriterBackToItsClaim(t *testing.T) 
 			}
 		})
 	}
+}
+
+func TestALogThatIsAnotherOneIsNoticedWhenIdle(t *testing.T) { // W6
+	for name, c := range map[string]struct {
+		event Looked
+		again bool
+	}{
+		"the same":                        {Looked{Next: 1, Incarnation: "x"}, false},
+		"cut behind what was written":     {Looked{First: 1, Next: 1}, false},
+		"empty":                           {Looked{}, true},
+		"without a first claim":           {Looked{Next: 4}, true},
+		"as long, of another incarnation": {Looked{Next: 9, Incarnation: "y"}, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w, actions := ready(t).Step(c.event)
+			if (len(actions) > 0) != c.again || (w.Phase == Idle) != c.again {
+				t.Errorf("phase %s, %+v", w.Phase, actions)
+			}
+		})
+	}
+}
+
+func TestAClaimInALogThatIsShorterThanWhatIsKnownIsMadeAgain(t *testing.T) { // W6
+	known := &Known{Offset: 5, State: message.State{Incarnation: "x", Epoch: 0, Next: 4}}
+	w := play(t, Writer{}, []Action{SendClaim{"x", true}}, Assigned{Next: 5, Incarnation: "x", Index: known})
+	play(t, w, []Action{ClaimAgain{"the log is another one than before"}}, Claimed{0})
+}
+
+func TestAClaimOfSomebodyElseIsNotOurs(t *testing.T) { // W6: the topic was created again between our claim's answer and our reading
+	w := play(t, Writer{}, []Action{SendClaim{"x", false}}, Assigned{Fresh: "x"})
+	w = play(t, w, []Action{ReadLog{0, 0}}, Claimed{0})
+	play(t, w, []Action{ClaimAgain{"the claim is void: the log is of another incarnation"}}, claimAt(0, "y"))
 }

@@ -141,13 +141,17 @@ type collector struct {
 	partition int
 	mem       memory.Allocator
 	limits    Limits
-	hurried   *atomic.Int32             // above 0, nothing waits for more rows
-	closing   map[string]bool           // quarantined rows whose replay the flush before brings, which has not landed yet
-	wanted    <-chan struct{}           // closed when somebody waits for the flush; until then it may grow
-	only      map[string]bool           // streams that a repair is about; nil for all
-	settled   map[int64]map[uint32]bool // rows, by offset and number, that stay in quarantine; of a rebuild only
+	hurried   *atomic.Int32   // above 0, nothing waits for more rows
+	closing   map[string]bool // quarantined rows whose replay the flush before brings, which has not landed yet
+	wanted    <-chan struct{} // closed when somebody waits for the flush; until then it may grow
+	only      map[string]bool // streams that a repair is about; nil for all
+	settled   settled         // rows of a repair or rebuild that keep their account
 	log       logger
 }
+
+// settled are rows, by offset and number in the batch, that are in quarantine and no longer open: they were replayed, dismissed or
+// superseded. A repair that loaded them would do so beside that.
+type settled map[int64]map[uint32]bool
 
 // Limits bound a flush.
 type Limits struct {
@@ -321,14 +325,14 @@ func (c *collector) batch(ctx context.Context, out *content, r topic.Record, h m
 	if err != nil {
 		return err
 	}
-	settled := c.settled[r.Offset]
-	if replays == nil && len(settled) == 0 {
+	stay := c.settled[r.Offset]
+	if replays == nil && len(stay) == 0 {
 		return c.mapped(ctx, out, o, rec, nil, mapping, l, a)
 	}
 	n := uint32(rec.NumRows())
 	keep := make([]uint32, 0, n)
 	for i := range n {
-		if settled[i] {
+		if stay[i] {
 			l.Quarantined++
 			out.yieldOf(h).quarantined++
 			continue

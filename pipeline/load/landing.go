@@ -26,14 +26,15 @@ type landing struct {
 	id      partitionID
 	log     logger
 
-	state   Loader
-	content *content
-	shape   Shaping
-	since   time.Time // when the flush at work began
-	ahead   *prefetch
-	stored  map[string]bool           // shapes known to be in the warehouse
-	only    map[string]bool           // while a repair or rebuild is collected: the streams that it is about
-	settled map[int64]map[uint32]bool // of a rebuild: see Rebuild
+	state    Loader
+	content  *content
+	shape    Shaping
+	since    time.Time // when the flush at work began
+	ahead    *prefetch
+	stored   map[string]bool // shapes known to be in the warehouse
+	only     map[string]bool // while a repair is collected: the streams that it is about
+	repaired bool            // what was held at the beginning of the generation has been tried again
+	settled  settled         // rows of a repair or rebuild that keep their account; see Rebuild
 }
 
 // slow is what an operator who looks for lost time wants to see in the debug log.
@@ -51,8 +52,11 @@ func (l *landing) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := l.repair(ctx); err != nil {
-		return err
+	// A flush that was cut short is finished first: it may be about to close what a repair would load.
+	if assigned.Metadata.To == 0 || assigned.Metadata.Gap {
+		if err := l.repairOnce(ctx); err != nil {
+			return err
+		}
 	}
 	var next Event = assigned
 	for {
@@ -122,10 +126,12 @@ func (l *landing) locate(ctx context.Context) (Assigned, error) {
 		return out, err
 	}
 	out.First = first
-	if first < next {
-		if out.Incarnation, err = l.incarnation(ctx, first, next); err != nil {
-			return out, err
-		}
+	of := out.Metadata.State.Incarnation
+	if of == "" {
+		of = checkpoint.Incarnation
+	}
+	if out.Incarnation, err = cfg.Client.Incarnation(ctx, l.id.topic, l.id.partition, first, next, of); err != nil {
+		return out, err
 	}
 	if !ok {
 		from := int64(0)
@@ -145,25 +151,6 @@ func (l *landing) locate(ctx context.Context) (Assigned, error) {
 // StateOf gives the state of the log at a checkpoint.
 func StateOf(c warehouse.Checkpoint) message.State {
 	return message.State{Incarnation: c.Incarnation, Epoch: c.Epoch, Next: c.Next}
-}
-
-func (l *landing) incarnation(ctx context.Context, first, next int64) (string, error) {
-	for at := first; at < next; {
-		page, err := l.service.cfg.Client.Read(ctx, l.id.topic, l.id.partition, at, 1<<20, time.Second)
-		if err != nil {
-			return "", err
-		}
-		for _, r := range page.Records {
-			if h, err := message.Parse(r.Headers); err == nil {
-				return h.Incarnation, nil
-			}
-			at = r.Offset + 1
-		}
-		if len(page.Records) == 0 && page.Next <= at {
-			break
-		}
-	}
-	return "", nil
 }
 
 // do carries one action out. The event that it returns is nil when another action of the same step brings it.
@@ -227,6 +214,11 @@ func (l *landing) collect(ctx context.Context, a Collect) (Event, error) {
 	l.content.release()
 	l.content = nil
 	l.service.reached(l.id, a.From)
+	if a.To == 0 {
+		if err := l.repairOnce(ctx); err != nil {
+			return nil, err
+		}
+	}
 	var err error
 	if l.shape, err = retry(ctx, l, "find the shape of rows", func() (Shaping, error) { return l.service.shaping(ctx, a.Shape) }); err != nil {
 		return nil, err
@@ -237,13 +229,16 @@ func (l *landing) collect(ctx context.Context, a Collect) (Event, error) {
 		got.discard()
 		got = l.fetch(ctx, a)
 	}
-	c, err := got.wait(ctx)
+	c, another, err := l.await(ctx, got)
+	if another != nil {
+		return another, nil
+	}
 	if err != nil {
 		if ctx.Err() != nil {
 			return nil, ctx.Err()
 		}
 		if out, ok := errors.AsType[*topic.OutOfRangeError](err); ok {
-			return Broken{Err: &LostRangeError{From: out.Offset, To: out.First}}, nil
+			return Looked{First: out.First, Next: out.End}, nil
 		}
 		return Broken{Err: err}, nil
 	}
@@ -260,6 +255,40 @@ func (l *landing) collect(ctx context.Context, a Collect) (Event, error) {
 		event.Tables = append(event.Tables, t)
 	}
 	return event, nil
+}
+
+// lookEvery is how often a loader that waits for records compares the log with the one that it knows (W6).
+const lookEvery = 5 * time.Second
+
+// await waits for a flush, and looks at the log meanwhile. It returns an event instead when the log is another one.
+func (l *landing) await(ctx context.Context, got *prefetch) (*content, Event, error) {
+	tick := time.NewTicker(l.service.lookEvery)
+	defer tick.Stop()
+	for {
+		c, done, err := got.wait(ctx, tick.C)
+		if done {
+			return c, nil, err
+		}
+		looked, err := l.look(ctx)
+		if err != nil {
+			l.log.Debug("the log could not be looked at", "error", err)
+			continue
+		}
+		if next, _ := l.state.Step(looked); next.Phase == Lost {
+			got.discard()
+			return nil, looked, nil
+		}
+	}
+}
+
+func (l *landing) look(ctx context.Context) (Looked, error) {
+	client := l.service.cfg.Client
+	first, next, err := client.Bounds(ctx, l.id.topic, l.id.partition)
+	if err != nil {
+		return Looked{}, err
+	}
+	incarnation, err := client.Incarnation(ctx, l.id.topic, l.id.partition, first, next, l.state.State.Incarnation)
+	return Looked{First: first, Next: next, Incarnation: incarnation}, err
 }
 
 // prefetch is a flush being collected.
@@ -293,14 +322,17 @@ func (l *landing) fetch(ctx context.Context, a Collect) *prefetch {
 	return p
 }
 
-func (p *prefetch) wait(ctx context.Context) (*content, error) {
+// wait waits for the flush; done is false when the tick came before it.
+func (p *prefetch) wait(ctx context.Context, tick <-chan time.Time) (c *content, done bool, err error) {
 	p.wanted()
 	select {
 	case <-p.done:
-		return p.out, p.err
+		return p.out, true, p.err
 	case <-ctx.Done():
 		p.discard()
-		return nil, ctx.Err()
+		return nil, true, ctx.Err()
+	case <-tick:
+		return nil, false, nil
 	}
 }
 

@@ -38,6 +38,7 @@ type Metadata struct {
 	To    int64         `json:"b,omitempty"` // intent: the flush is [offset, To)
 	Shape string        `json:"h,omitempty"` // intent: hash of everything that shapes rows
 	Gap   bool          `json:"g,omitempty"` // intent: nothing can be read from here to To
+	Ask   int64         `json:"q,omitempty"` // flushes that begin before this offset may be there in part (Loader.AskUntil)
 }
 
 // Encode gives the text that is committed, well below the broker's 4,096 bytes.
@@ -94,7 +95,7 @@ type Event interface{ isLoaderEvent() }
 // Events of a loader.
 type (
 	// Assigned: the partition is ours under a generation, and this is what is known of it (L1). Offset is the committed one, -1
-	// if there is none; First and Incarnation are those of the log's oldest record; Ledger is nil if the ledger knows nothing;
+	// if there is none; First is the log's oldest offset, Incarnation what message.Life says of it; Ledger is nil if the ledger knows nothing;
 	// Reach is the offset after the newest row of ours that a table has, 0 if unknown or none.
 	Assigned struct {
 		Offset        int64
@@ -128,6 +129,12 @@ type (
 	Recorded struct{}
 	// Revoked: the partition is no longer ours.
 	Revoked struct{}
+	// Looked: the log was looked at while the loader waits for records (W6). First and Next bound it, Incarnation is what
+	// message.Life says of it.
+	Looked struct {
+		First, Next int64
+		Incarnation string
+	}
 	// Broken: the log cannot be what writers wrote, or retention ate what was to be read.
 	Broken struct{ Err error }
 )
@@ -142,6 +149,7 @@ func (Checked) isLoaderEvent()    {}
 func (Removed) isLoaderEvent()    {}
 func (Recorded) isLoaderEvent()   {}
 func (Revoked) isLoaderEvent()    {}
+func (Looked) isLoaderEvent()     {}
 func (Broken) isLoaderEvent()     {}
 
 // Checkpoint is the newest entry of the ledger for a partition.
@@ -230,6 +238,10 @@ func (l Loader) Step(e Event) (Loader, []Action) {
 		if l.Phase == Collecting {
 			return l.collected(e)
 		}
+	case Looked:
+		if l.Phase == Collecting {
+			return l.looked(e)
+		}
 	case Committed:
 		switch l.Phase {
 		case Intending:
@@ -260,7 +272,7 @@ func (l Loader) Step(e Event) (Loader, []Action) {
 	case Recorded:
 		if l.Phase == Recording {
 			l.Phase = Committing
-			return l, []Action{Commit{Offset: l.Flush.To, Metadata: Metadata{State: l.Flush.After}}}
+			return l, []Action{Commit{Offset: l.Flush.To, Metadata: Metadata{State: l.Flush.After, Ask: l.askAfter(l.Flush.To)}}}
 		}
 	}
 	err := fmt.Errorf("load: event %T in phase %s: a fault of the program", e, l.Phase)
@@ -270,7 +282,7 @@ func (l Loader) Step(e Event) (Loader, []Action) {
 
 // assigned finds where to go on (L1, L2, L9, L10, L11).
 func (l Loader) assigned(e Assigned) (Loader, []Action) {
-	l = Loader{Phase: Collecting, At: e.Offset, State: e.Metadata.State}
+	l = Loader{Phase: Collecting, At: e.Offset, State: e.Metadata.State, AskUntil: e.Metadata.Ask}
 	switch {
 	case e.Offset < 0 && e.Ledger != nil:
 		// L9: commits expire. The ledger says where; what the tables hold beyond it belongs to a flush that was cut short.
@@ -279,14 +291,18 @@ func (l Loader) assigned(e Assigned) (Loader, []Action) {
 		l.At, l.State, l.AskUntil = 0, message.Origin(), e.Reach
 	case e.Ledger == nil && e.Offset > 0, e.Ledger != nil && e.Ledger.State.Incarnation == e.Metadata.State.Incarnation && e.Ledger.To < e.Offset:
 		// L11: the warehouse is older than the commits: it was restored. Load again from its ledger, asking the tables.
-		l.AskUntil = max(e.Offset, e.Metadata.To)
+		l.AskUntil = max(l.AskUntil, e.Offset, e.Metadata.To)
 		e.Metadata.To, e.Metadata.Gap = 0, false
 		l.At, l.State = 0, message.Origin()
 		if e.Ledger != nil {
 			l.At, l.State = e.Ledger.To, e.Ledger.State
 		}
+	case e.Offset < e.First && !e.Metadata.Gap && e.Ledger != nil && e.Ledger.To > e.Offset && (e.Metadata.State.Incarnation == "" || e.Ledger.State.Incarnation == e.Metadata.State.Incarnation):
+		// The ledger has the flush whose final commit is missing, and retention has its records since: nothing is lost (L10).
+		e.Metadata.To = 0
+		l.At, l.State = e.Ledger.To, e.Ledger.State
 	}
-	recreated := e.Incarnation != "" && l.State.Incarnation != "" && e.Incarnation != l.State.Incarnation && e.First == 0
+	recreated := l.anotherLog(e.First, e.Incarnation)
 	switch {
 	case e.Offset >= 0 && e.Metadata.Gap:
 		l.Flush = Flush{From: e.Offset, To: e.Metadata.To, State: e.Metadata.State, After: afterGap(e, e.Metadata.To), Gap: true}
@@ -294,13 +310,16 @@ func (l Loader) assigned(e Assigned) (Loader, []Action) {
 		return l, []Action{Record{}}
 	case recreated || l.At < e.First:
 		lost := &LostRangeError{From: l.At, To: max(e.First, l.At), Recreated: recreated, Incarnation: l.State.Incarnation}
+		if !recreated {
+			l.AskUntil = max(l.AskUntil, e.Metadata.To) // a flush that was cut short reaches behind the gap
+		}
 		if !e.ContinueOnGap {
 			l.Phase = Stopped
 			return l, []Action{Stop{Err: lost}}
 		}
 		l.Flush = Flush{From: l.At, To: e.First, State: l.State, After: afterGap(e, e.First), Gap: true}
 		l.Phase = Intending
-		return l, []Action{Commit{Offset: l.At, Metadata: Metadata{State: l.State, To: e.First, Gap: true}}}
+		return l, []Action{Commit{Offset: l.At, Metadata: Metadata{State: l.State, To: e.First, Gap: true, Ask: l.askAfter(l.At)}}}
 	case e.Offset >= 0 && e.Metadata.To > 0:
 		// L2: an intent is there. Exactly it is repeated, shaped as it was to be, whoever began it.
 		l.Ask = true
@@ -310,6 +329,20 @@ func (l Loader) assigned(e Assigned) (Loader, []Action) {
 		return l.collect(e.Reach, "")
 	}
 	return l.collect(0, "")
+}
+
+// anotherLog reports that the log is of another incarnation than the rows loaded. One that begins at offset 0 and says nothing of
+// its incarnation has not had its first claim.
+func (l Loader) anotherLog(first int64, incarnation string) bool {
+	return l.State.Incarnation != "" && incarnation != l.State.Incarnation && (incarnation != "" || first == 0)
+}
+
+// askAfter is what a commit of the offset says of later flushes: whoever takes the partition over there asks as this loader does.
+func (l Loader) askAfter(offset int64) int64 {
+	if l.AskUntil > offset {
+		return l.AskUntil
+	}
+	return 0
 }
 
 // afterGap is the state behind a gap: at the beginning of a new log, or unknown.
@@ -349,8 +382,20 @@ func (l Loader) collected(e Collected) (Loader, []Action) {
 	l.Phase = Intending
 	return l, []Action{
 		StoreShape{Shape: e.Shape},
-		Commit{Offset: l.At, Metadata: Metadata{State: l.State, To: e.To, Shape: e.Shape}},
+		Commit{Offset: l.At, Metadata: Metadata{State: l.State, To: e.To, Shape: e.Shape, Ask: l.askAfter(l.At)}},
 	}
+}
+
+var errAnotherLog = errors.New("the log is another one than before: retention has cut it, or the topic was deleted and created again")
+
+// looked compares the log with the one that the loader knows (W6). Where it goes on in another one is decided as on every
+// assignment.
+func (l Loader) looked(e Looked) (Loader, []Action) {
+	// Retention may have overtaken the loader (L10).
+	if e.Next < l.At || e.First > l.At || l.anotherLog(e.First, e.Incarnation) {
+		return Loader{}, []Action{Leave{Err: errAnotherLog}}
+	}
+	return l, []Action{Collect{From: l.At, To: l.Flush.To, State: l.State, Shape: l.shape}}
 }
 
 func (l Loader) land() (Loader, []Action) {

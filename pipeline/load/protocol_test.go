@@ -122,6 +122,14 @@ func TestWhereALoaderGoesOn(t *testing.T) {
 		"retention ate unread offsets, on_gap continue: an intent of its own": { // L10
 			Assigned{Offset: 5, Metadata: Metadata{State: atFive}, Ledger: ledger, First: 7, Incarnation: "x", ContinueOnGap: true},
 			[]Action{Commit{5, Metadata{State: atFive, To: 7, Gap: true}}}, false},
+		"retention ate the beginning of a flush that was cut short: what is left is asked for": { // L10
+			Assigned{Offset: 5, Metadata: Metadata{State: atFive, To: 9, Shape: "old"}, Ledger: ledger, First: 7, Incarnation: "x", ContinueOnGap: true},
+			[]Action{Commit{5, Metadata{State: atFive, To: 7, Gap: true, Ask: 9}}}, false},
+		"retention ate a flush that only lacks its final commit: from the ledger": { // L10
+			Assigned{Offset: 5, Metadata: Metadata{State: atFive, To: 9, Shape: "old"}, Ledger: &Checkpoint{To: 9, State: atNine}, First: 7, Incarnation: "x"},
+			[]Action{Collect{From: 9, State: atNine}}, false},
+		"the warehouse was older, and whoever found it died": { // L11
+			Assigned{Offset: 5, Metadata: Metadata{State: atFive, Ask: 9}, Ledger: ledger, Incarnation: "x"}, []Action{Collect{From: 5, State: atFive}}, true},
 		"a gap's intent is recorded again": {
 			Assigned{Offset: 5, Metadata: Metadata{State: atFive, To: 7, Gap: true}, Ledger: ledger, First: 7, Incarnation: "x"}, []Action{Record{}}, false},
 	} {
@@ -154,8 +162,16 @@ func TestAfterAGapNothingIsValidUntilAClaim(t *testing.T) {
 	play(t, l, []Action{Collect{From: 0, State: message.Origin()}}, Recorded{}, Committed{})
 }
 
+func TestCommitsSayUpToWhereToAsk(t *testing.T) { // L11
+	restored := Assigned{Offset: 12, Metadata: Metadata{State: atNine}, Ledger: &Checkpoint{To: 5, State: atFive}, Incarnation: "x"}
+	l := play(t, Loader{}, []Action{StoreShape{"h"}, Commit{5, Metadata{State: atFive, To: 9, Shape: "h", Ask: 12}}}, restored, Collected{To: 9, After: atNine, Shape: "h"})
+	l = play(t, l, []Action{Commit{9, Metadata{State: atNine, Ask: 12}}}, Committed{}, Recorded{})
+	l = play(t, l, []Action{StoreShape{"h"}, Commit{9, Metadata{State: atNine, To: 12, Shape: "h", Ask: 12}}}, Committed{}, Collected{To: 12, After: atNine, Shape: "h"})
+	play(t, l, []Action{Commit{12, Metadata{State: atNine}}}, Committed{}, Recorded{})
+}
+
 func TestMetadataFitsACommitAndReadsBack(t *testing.T) {
-	m := Metadata{State: message.State{Incarnation: "0123456789abcdef", Epoch: 1 << 60, Next: 1 << 60}, To: 1 << 60, Shape: "0123456789abcdef", Gap: true}
+	m := Metadata{State: message.State{Incarnation: "0123456789abcdef", Epoch: 1 << 60, Next: 1 << 60}, To: 1 << 60, Shape: "0123456789abcdef", Gap: true, Ask: 1 << 60}
 	text := m.Encode()
 	got, err := ParseMetadata(text)
 	if err != nil || got != m || len(text) > 4096 {
@@ -163,5 +179,53 @@ func TestMetadataFitsACommitAndReadsBack(t *testing.T) {
 	}
 	if _, err := ParseMetadata("somebody else's"); err == nil {
 		t.Error("foreign metadata was accepted")
+	}
+}
+
+func TestARepairLooksForWhatItInserted(t *testing.T) { // L5
+	for _, test := range []struct {
+		name   string
+		event  Event
+		second bool
+		want   Action
+	}{
+		{name: "inserted", event: Inserted{}, want: Check{Table: 1}},
+		{name: "inserted under the second token", event: Inserted{}, second: true, want: Check{Table: 1}},
+		{name: "there", event: Checked{Complete: true}, want: Remove{Table: 1}},
+		{name: "not there", event: Checked{}, want: Insert{Table: 1, Ask: true, Second: true}},
+		{name: "removed", event: Removed{}},
+		{name: "refused again", event: Refused{Err: errAny}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			if got := repairNext(test.event, 1, test.second); got != test.want {
+				t.Errorf("got %+v, want %+v", got, test.want)
+			}
+		})
+	}
+	if stop, ok := repairNext(Checked{}, 1, true).(Stop); !ok || !errors.Is(stop.Err, errStillMissing) {
+		t.Error("rows that vanish twice must not be counted as repaired")
+	}
+}
+
+func TestALogThatIsAnotherOneIsLeft(t *testing.T) { // W6, L10
+	for name, c := range map[string]struct {
+		event Looked
+		leave bool
+	}{
+		"the same":                      {Looked{Next: 5, Incarnation: "x"}, false},
+		"more has come":                 {Looked{Next: 8, Incarnation: "x"}, false},
+		"all was loaded and is gone":    {Looked{First: 5, Next: 5}, false},
+		"shorter":                       {Looked{Next: 4, Incarnation: "x"}, true},
+		"empty":                         {Looked{}, true},
+		"without a first claim":         {Looked{Next: 9}, true},
+		"of another incarnation":        {Looked{Next: 9, Incarnation: "y"}, true},
+		"retention overtook the loader": {Looked{First: 6, Next: 9, Incarnation: "x"}, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			l, actions := collecting(t).Step(c.event)
+			if _, left := actions[0].(Leave); left != c.leave || (l.Phase == Lost) != c.leave {
+				t.Errorf("phase %s, %+v", l.Phase, actions)
+			}
+		})
 	}
 }

@@ -70,7 +70,7 @@ func (s *Service) Rebuild(ctx context.Context, r Rebuild) (*Rebuilt, error) {
 
 func (l *landing) rebuildFlush(ctx context.Context, source string, flush warehouse.HeldFlush, out *Rebuilt) error {
 	state := message.State{Incarnation: flush.State.Incarnation, Epoch: flush.State.Epoch, Next: flush.State.Next}
-	content, err := l.fetch(ctx, Collect{From: flush.Range.From, To: flush.Range.To, State: state}).wait(ctx)
+	content, _, err := l.fetch(ctx, Collect{From: flush.Range.From, To: flush.Range.To, State: state}).wait(ctx, nil)
 	if gone, ok := errors.AsType[*topic.OutOfRangeError](err); ok {
 		return fault.Usage(fmt.Errorf("the topic no longer has it: %w", gone))
 	}

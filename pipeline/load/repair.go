@@ -6,10 +6,23 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/headwater-data/headwater/internal/fault"
 	"github.com/headwater-data/headwater/pipeline/message"
 	"github.com/headwater-data/headwater/pipeline/topic"
 	"github.com/headwater-data/headwater/warehouse"
 )
+
+// repairOnce repairs at the beginning of a generation, between flushes.
+func (l *landing) repairOnce(ctx context.Context) error {
+	if l.repaired {
+		return nil
+	}
+	l.repaired = true
+	between := l.state
+	err := l.repair(ctx)
+	l.state = between
+	return err
+}
 
 // repair loads what earlier flushes had to hold (L4): each range is read again under its own offsets and tokens, asking the
 // tables first, and its lines of the ledger are written anew. What a table still refuses stays held.
@@ -19,6 +32,11 @@ func (l *landing) repair(ctx context.Context) error {
 	})
 	if err != nil {
 		return err
+	}
+	if len(held) > 0 {
+		// What was collected ahead of it knows nothing of what the repair settles.
+		l.ahead.discard()
+		l.ahead = nil
 	}
 	for _, h := range held {
 		if err := l.repairFlush(ctx, h); err != nil {
@@ -34,11 +52,15 @@ func (l *landing) repairFlush(ctx context.Context, h warehouse.HeldFlush) error 
 	for _, r := range h.Rows {
 		wasHeld[streamKey(r.Source, r.Stream)] = true
 	}
+	gone, err := retry(ctx, l, "look for rows that have left the quarantine", func() (settled, error) { return l.left(ctx, h) })
+	if err != nil {
+		return err
+	}
 	// The rows of other streams have their account already, under the mapping of then.
-	l.only = wasHeld
+	l.only, l.settled = wasHeld, gone
 	fetch := l.fetch(ctx, Collect{From: h.Range.From, To: h.Range.To, State: state})
-	l.only = nil
-	content, err := fetch.wait(ctx)
+	l.only, l.settled = nil, nil
+	content, _, err := fetch.wait(ctx, nil)
 	if err != nil {
 		if out, ok := errors.AsType[*topic.OutOfRangeError](err); ok {
 			l.log.Error("held rows are no longer in the topic: read their source again", "from", h.Range.From, "to", h.Range.To, "error", out)
@@ -53,19 +75,40 @@ func (l *landing) repairFlush(ctx context.Context, h warehouse.HeldFlush) error 
 		l.content, l.state = nil, Loader{}
 	}()
 	for i := range content.tables {
-		for _, action := range []Action{Insert{Table: i, Ask: true}, Check{Table: i}, Remove{Table: i}} {
-			if event, err := l.do(ctx, action); err != nil {
-				return err
-			} else if _, refused := event.(Refused); refused {
-				break
-			} else if c, ok := event.(Checked); ok && !c.Complete {
-				if _, err := l.do(ctx, Insert{Table: i, Ask: true, Second: true}); err != nil {
-					return err
-				}
+		second := false
+		for action := Action(Insert{Table: i, Ask: true}); action != nil; {
+			if stop, ok := action.(Stop); ok {
+				return fault.Permanent(stop.Err)
 			}
+			if insert, ok := action.(Insert); ok {
+				second = insert.Second
+			}
+			event, err := l.do(ctx, action)
+			if err != nil {
+				return err
+			}
+			action = repairNext(event, i, second)
 		}
 	}
 	return l.recordRepair(ctx, h, wasHeld)
+}
+
+// repairNext is what follows an event of a table in a repair, nil when the table is done. As in a flush, rows that went in under
+// the second token are looked for once more (L5).
+func repairNext(e Event, table int, second bool) Action {
+	switch e := e.(type) {
+	case Inserted:
+		return Check{Table: table}
+	case Checked:
+		switch {
+		case e.Complete:
+			return Remove{Table: table}
+		case second:
+			return Stop{Err: fmt.Errorf("repair of held rows: %w", errStillMissing)}
+		}
+		return Insert{Table: table, Ask: true, Second: true}
+	}
+	return nil // done, or refused and still held
 }
 
 // recordRepair writes the lines of the streams that were held, and empties lines that named no schema.
@@ -107,9 +150,47 @@ func (l *landing) recordRepair(ctx context.Context, h warehouse.HeldFlush, wasHe
 	return err
 }
 
+// left finds the rows of the repaired streams that were quarantined with the flush and are no longer open.
+func (l *landing) left(ctx context.Context, h warehouse.HeldFlush) (settled, error) {
+	out := settled{}
+	asked := map[string]bool{}
+	for _, r := range h.Rows {
+		key := streamKey(r.Source, r.Stream)
+		if r.Quarantined == 0 || asked[key] {
+			continue
+		}
+		asked[key] = true
+		rows, err := l.service.cfg.Warehouse.Quarantined(ctx, warehouse.QuarantineFilter{Source: r.Source, Stream: r.Stream})
+		if err != nil {
+			return nil, err
+		}
+		for _, q := range rows {
+			// One that was replayed to nowhere was loaded by a repair, of which the account may be missing (settle).
+			if q.Status == warehouse.QuarantineOpen || q.Status == warehouse.QuarantineReplayed && q.ReplayedTo == "" || !within(q, h.Range) {
+				continue
+			}
+			if out[q.Offset] == nil {
+				out[q.Offset] = map[uint32]bool{}
+			}
+			out[q.Offset][q.Index] = true
+		}
+	}
+	return out, nil
+}
+
+func within(q warehouse.QuarantineRow, r warehouse.Range) bool {
+	return q.Topic == r.Topic && q.Partition == r.Partition && q.Incarnation == r.Incarnation && q.Offset >= r.From && q.Offset < r.To
+}
+
 // settle closes what is in quarantine of the repaired streams and was loaded with the repair, as their mapping has been mended
 // since: replayed once more, it would be counted twice.
 func (l *landing) settle(ctx context.Context, h warehouse.HeldFlush) error {
+	held := map[string]bool{}
+	for _, p := range l.content.tables {
+		for _, a := range p.accounts {
+			held[streamKey(a.source, a.stream)] = held[streamKey(a.source, a.stream)] || p.held != nil
+		}
+	}
 	still := map[string]bool{}
 	for _, q := range l.content.quarantine {
 		still[q.ID()] = true
@@ -118,7 +199,7 @@ func (l *landing) settle(ctx context.Context, h warehouse.HeldFlush) error {
 	var ids []string
 	for _, r := range h.Rows {
 		key := streamKey(r.Source, r.Stream)
-		if r.Quarantined == 0 || asked[key] {
+		if r.Quarantined == 0 || asked[key] || held[key] {
 			continue
 		}
 		asked[key] = true
@@ -127,8 +208,7 @@ func (l *landing) settle(ctx context.Context, h warehouse.HeldFlush) error {
 			return err
 		}
 		for _, q := range open {
-			within := q.Topic == h.Range.Topic && q.Partition == h.Range.Partition && q.Incarnation == h.Range.Incarnation && q.Offset >= h.Range.From && q.Offset < h.Range.To
-			if within && !still[q.ID()] {
+			if within(q, h.Range) && !still[q.ID()] {
 				ids = append(ids, q.ID())
 			}
 		}

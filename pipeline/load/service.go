@@ -75,6 +75,8 @@ type Counts struct {
 type Service struct {
 	cfg Config
 
+	lookEvery time.Duration
+
 	hurried atomic.Int32 // callers that want no flush to wait for more rows
 
 	mu        sync.Mutex
@@ -102,7 +104,7 @@ func New(cfg Config) *Service {
 	if cfg.Limits.Bytes == 0 {
 		cfg.Limits.Bytes = 40 << 20
 	}
-	return &Service{cfg: cfg, positions: map[partitionID]position{}, changed: make(chan struct{}),
+	return &Service{cfg: cfg, lookEvery: lookEvery, positions: map[partitionID]position{}, changed: make(chan struct{}),
 		shapes: map[string]Shaping{cfg.Shaping.Hash: cfg.Shaping}}
 }
 

@@ -455,7 +455,43 @@ func TestATopicThatWasCreatedAgain(t *testing.T) {
 	}
 }
 
-// TestWithoutCommitsTheLedgerSaysWhereToGoOn is rule L9: commits expire, and the tables may be ahead of the ledger.
+// TestATopicThatIsCreatedAgainUnderALoaderThatWaits is rule W6: the new log is as long as the old one, so that the loader, which
+// waits for its next record, would go on in its middle.
+func TestATopicThatIsCreatedAgainUnderALoaderThatWaits(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	b.claim("x")
+	b.batch("figures", "f1")
+	b.batch("figures", "f2")
+	s := b.service(options{})
+	s.LookEvery(20 * time.Millisecond)
+	ctx, stop := context.WithTimeout(t.Context(), time.Minute)
+	defer stop()
+	done := make(chan error, 1)
+	go func() { done <- s.Serve(ctx) }()
+	if err := s.Wait(ctx, rawTopic, 0, b.end); err != nil {
+		t.Fatal(err)
+	}
+	old := b.end
+	b.recreate()
+	b.claim("y")
+	b.batch("figures", "g1")
+	b.batch("figures", "g2")
+	if b.end != old {
+		t.Fatalf("the new log ends at %d, the old one at %d", b.end, old)
+	}
+	err := s.Wait(ctx, rawTopic, 0, b.end+1)
+	if lost, ok := errors.AsType[*load.LostRangeError](err); !ok || !lost.Recreated || lost.Incarnation != "x" {
+		t.Errorf("got %v, want that the topic was created again", err)
+	}
+	stop()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+	b.mustLoad(options{onGap: true})
+	b.check("", "f1 f2 g1 g2", "4 4 0 0 0")
+}
+
 // TestAPartitionThatAnotherProcessLoadsIsWaitedFor: of two services one has the partition; who waits at the other is told all
 // the same, and not before the rows are there.
 func TestAPartitionThatAnotherProcessLoadsIsWaitedFor(t *testing.T) {
@@ -464,7 +500,7 @@ func TestAPartitionThatAnotherProcessLoadsIsWaitedFor(t *testing.T) {
 	b.claim("x")
 	b.batch("cases", "c1")
 	cfg := load.Config{
-		Client: b.client, Warehouse: b.warehouse, Group: loadGroup, Topics: []string{rawTopic}, Shaping: b.shaping(false, "cases", "figures"), Compile: b.compile,
+		Client: b.client, Warehouse: b.warehouse, Group: loadGroup, Topics: []string{rawTopic}, Shaping: b.shaping(schemas.Standard(), false, "cases", "figures"), Compile: b.compile,
 		Tables: []string{"hotline_case", "observation"}, Allocator: b.mem, Logger: b.logger(), Limits: load.Limits{Records: 1},
 	}
 	ctx, stop := context.WithCancel(t.Context())
@@ -487,6 +523,7 @@ func TestAPartitionThatAnotherProcessLoadsIsWaitedFor(t *testing.T) {
 	}
 }
 
+// TestWithoutCommitsTheLedgerSaysWhereToGoOn is rule L9: commits expire, and the tables may be ahead of the ledger.
 func TestWithoutCommitsTheLedgerSaysWhereToGoOn(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {

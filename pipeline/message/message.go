@@ -32,6 +32,7 @@ const (
 type Header struct {
 	Kind        Kind
 	Incarnation string // random id of the log's life, the same in all valid records of a partition
+	Continues   bool   // a claim: made for a log that had this incarnation already; it begins none
 	Writer      string // who wrote it, for people
 	Epoch       int64  // offset of the claim under which the batch was written
 	Sequence    int64  // number of the batch within its epoch, from 0
@@ -77,6 +78,7 @@ const (
 	keyKind        = "hw-kind"
 	keyIncarnation = "hw-incarnation"
 	keyWriter      = "hw-writer"
+	keyContinues   = "hw-continues"
 	keyEpoch       = "hw-epoch"
 	keySequence    = "hw-sequence"
 	keySource      = "hw-source"
@@ -104,6 +106,9 @@ func (h Header) Fields() []Field {
 		text(keyWriter, h.Writer),
 	}
 	if h.Kind == Claim {
+		if h.Continues {
+			fields = append(fields, text(keyContinues, "1"))
+		}
 		return fields
 	}
 	fields = append(fields,
@@ -162,6 +167,7 @@ func Parse(fields []Field) (Header, error) {
 	}
 	switch h.Kind {
 	case Claim:
+		h.Continues = string(values[keyContinues]) == "1"
 		return h, err
 	case Batch:
 	default:

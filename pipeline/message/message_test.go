@@ -238,3 +238,42 @@ func FuzzParse(f *testing.F) {
 		}
 	})
 }
+
+func TestALogSaysOfWhichLifeItIs(t *testing.T) { // W6
+	c := func(incarnation string) Header { return Header{Kind: Claim, Incarnation: incarnation} }
+	b := func(incarnation string) Header { return Header{Kind: Batch, Incarnation: incarnation} }
+	again := Header{Kind: Claim, Incarnation: "old", Continues: true}
+	for name, test := range map[string]struct {
+		first   int64
+		known   string
+		records []Header
+		want    string
+	}{
+		"its first claim":                                 {0, "old", []Header{c("new"), c("other")}, "new"},
+		"an empty one says nothing":                       {0, "old", nil, ""},
+		"what was on its way into the log before is void": {0, "old", []Header{b("old"), again, c("new")}, "new"},
+		"and nothing else is there yet":                   {0, "old", []Header{b("old"), again}, ""},
+		"cut: the known one":                              {7, "x", []Header{c("x")}, "x"},
+		"cut between two first claims":                    {1, "x", []Header{c("void"), b("x")}, "x"},
+		"cut, nothing left but a void claim":              {1, "x", []Header{c("void")}, "x"},
+		"cut, of another life":                            {7, "x", []Header{c("y"), b("y")}, "y"},
+		"cut, nothing known":                              {7, "", []Header{c("y"), b("z")}, "y"},
+		"cut and empty":                                   {7, "x", nil, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			life := NewLife(test.first, test.known)
+			for i, h := range test.records {
+				if life.See(h, test.first+int64(i)) {
+					break
+				}
+			}
+			if got := life.Incarnation(); got != test.want {
+				t.Errorf("got %q, want %q", got, test.want)
+			}
+		})
+	}
+	h, err := Parse(again.Fields())
+	if err != nil || !h.Continues {
+		t.Errorf("%+v, %v", h, err)
+	}
+}

@@ -24,7 +24,7 @@ type Verdict int
 const (
 	// Taken: a claim that takes the partition over.
 	Taken Verdict = iota
-	// VoidClaim: a claim of another incarnation; it changes nothing.
+	// VoidClaim: a claim of another incarnation, or one that continues a log which is not this one; it changes nothing.
 	VoidClaim
 	// Valid: a batch that counts.
 	Valid
@@ -44,6 +44,11 @@ func (v Verdict) String() string {
 func (s State) Step(h Header, offset int64) (State, Verdict) {
 	if h.Kind == Claim {
 		if s.Incarnation != "" && h.Incarnation != s.Incarnation {
+			return s, VoidClaim
+		}
+		if s.Incarnation == "" && h.Continues {
+			// It was on its way when the topic was deleted and created again. Began it the new log, both would have one incarnation
+			// and nobody could tell their offsets apart.
 			return s, VoidClaim
 		}
 		return State{Incarnation: h.Incarnation, Epoch: offset}, Taken
@@ -73,4 +78,50 @@ type GapError struct {
 func (e *GapError) Error() string {
 	return fmt.Sprintf("%s/%d offset %d: batch %d of epoch %d where %d was due (%s): a batch is missing in the log",
 		e.Topic, e.Partition, e.Offset, e.Got, e.Epoch, e.Want, e.SourceAndStream)
+}
+
+// Life finds out of which life of a topic a log is, from its records in order (W6). A log that begins at offset 0 says so itself:
+// it is of the incarnation of its first claim. Where retention took the beginning, the oldest record may be a void one of another
+// incarnation, so that the known incarnation stands as long as any record has it, and no batch speaks for another.
+type Life struct {
+	first       int64
+	known       string
+	state       State
+	found       string // beyond doubt
+	seen, batch string // the incarnation of the oldest record, of the oldest batch
+}
+
+// NewLife begins with a log's first offset and the incarnation that index or ledger know, "" if none.
+func NewLife(first int64, known string) Life {
+	return Life{first: first, known: known, state: Origin()}
+}
+
+// See takes a record of ours and reports whether there is no doubt any more.
+func (l *Life) See(h Header, offset int64) (sure bool) {
+	if l.first == 0 {
+		l.state, _ = l.state.Step(h, offset)
+		l.found = l.state.Incarnation
+		return l.found != ""
+	}
+	if l.seen == "" {
+		l.seen = h.Incarnation
+	}
+	if l.batch == "" && h.Kind == Batch {
+		l.batch = h.Incarnation
+	}
+	if l.known == "" || h.Incarnation == l.known {
+		l.found = h.Incarnation
+	}
+	return l.found != ""
+}
+
+// Incarnation is that of the log, "" if no record says.
+func (l *Life) Incarnation() string {
+	switch {
+	case l.found != "" || l.seen == "":
+		return l.found
+	case l.batch != "":
+		return l.batch
+	}
+	return l.known
 }

@@ -174,3 +174,25 @@ func readBytes(b kafka.Bytes) ([]byte, error) {
 	}
 	return out, nil
 }
+
+// Incarnation reads as much of the partition as tells of which life its log is (message.Life), "" if nothing does. Of the log
+// [first, next) known is what index or ledger say.
+func (c *Client) Incarnation(ctx context.Context, name string, partition int, first, next int64, known string) (string, error) {
+	life := message.NewLife(first, known)
+	for at := first; at < next; {
+		page, err := c.Read(ctx, name, partition, at, 1<<20, time.Second)
+		if err != nil {
+			return "", err
+		}
+		for _, r := range page.Records {
+			if h, err := message.Parse(r.Headers); err == nil && life.See(h, r.Offset) {
+				return life.Incarnation(), nil
+			}
+			at = r.Offset + 1
+		}
+		if len(page.Records) == 0 && page.Next <= at {
+			break
+		}
+	}
+	return life.Incarnation(), nil
+}

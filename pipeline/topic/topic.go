@@ -327,23 +327,9 @@ func (c *Client) checkTopics(ctx context.Context, specs []Spec) error {
 			faults = append(faults, fmt.Errorf("topic %s: set %s to %s (kafka-configs.sh --alter --topic %s --add-config %s=%s)", r.ResourceName, key, want, r.ResourceName, key, want))
 		}
 		for _, e := range r.ConfigEntries {
-			switch e.ConfigName {
-			case "max.message.bytes":
-				if n, err := strconv.Atoi(e.ConfigValue); err == nil && n < message.MaxValueBytes {
-					set(e.ConfigName, strconv.Itoa(message.MaxValueBytes))
-				}
-			case "min.insync.replicas":
-				if n, err := strconv.Atoi(e.ConfigValue); err == nil && n < 2 && replicated[r.ResourceName] {
-					set(e.ConfigName, "2")
-				}
-			case "unclean.leader.election.enable":
-				if strings.EqualFold(e.ConfigValue, "true") && replicated[r.ResourceName] {
-					set(e.ConfigName, "false")
-				}
-			case "cleanup.policy":
-				if i := slices.IndexFunc(specs, func(s Spec) bool { return s.Name == r.ResourceName }); i >= 0 && !specs[i].Compact && strings.Contains(e.ConfigValue, "compact") {
-					set(e.ConfigName, "delete")
-				}
+			of := slices.IndexFunc(specs, func(s Spec) bool { return s.Name == r.ResourceName })
+			if want := wanted(e.ConfigName, e.ConfigValue, replicated[r.ResourceName], of >= 0 && specs[of].Compact); want != "" {
+				set(e.ConfigName, want)
 			}
 		}
 	}
@@ -351,6 +337,22 @@ func (c *Client) checkTopics(ctx context.Context, specs []Spec) error {
 		return fault.Environment(errors.Join(faults...))
 	}
 	return nil
+}
+
+// wanted says what a setting of a topic must be if it cannot stay as it is (W7), else "".
+func wanted(name, value string, replicated, compact bool) string {
+	n, err := strconv.Atoi(value)
+	switch {
+	case name == "max.message.bytes" && err == nil && n < message.MaxValueBytes:
+		return strconv.Itoa(message.MaxValueBytes)
+	case name == "min.insync.replicas" && err == nil && n < 2 && replicated:
+		return "2"
+	case name == "unclean.leader.election.enable" && strings.EqualFold(value, "true") && replicated:
+		return "false"
+	case name == "cleanup.policy" && !compact && strings.Contains(value, "compact"):
+		return "delete"
+	}
+	return ""
 }
 
 // ErrUnknown says that the broker does not know the topic.

@@ -85,6 +85,30 @@ func topicsAreMadeCheckedAndRefused(t *testing.T, b server) {
 	}
 }
 
+func TestReplicatedTopicsMustKeepWhatTheyAcknowledge(t *testing.T) { // W7
+	for _, test := range []struct {
+		name, value         string
+		replicated, compact bool
+		want                string
+	}{
+		{"min.insync.replicas", "1", true, false, "2"},
+		{"min.insync.replicas", "2", true, false, ""},
+		{"min.insync.replicas", "1", false, false, ""},
+		{"unclean.leader.election.enable", "true", true, false, "false"},
+		{"unclean.leader.election.enable", "True", true, true, "false"},
+		{"unclean.leader.election.enable", "false", true, false, ""},
+		{"unclean.leader.election.enable", "true", false, false, ""},
+		{"max.message.bytes", "1000", false, false, "16777216"},
+		{"max.message.bytes", "16777216", false, false, ""},
+		{"cleanup.policy", "compact,delete", false, false, "delete"},
+		{"cleanup.policy", "compact", false, true, ""},
+	} {
+		if got := wanted(test.name, test.value, test.replicated, test.compact); got != test.want {
+			t.Errorf("%+v: got %q", test, got)
+		}
+	}
+}
+
 func TestRecordsReadBackAndMissingOffsetsAreNamed(t *testing.T) {
 	onBoth(t, recordsReadBackAndMissingOffsetsAreNamed)
 }
