@@ -362,11 +362,12 @@ func aBrokerThatGoesAwayAndComesBackLosesNothing(t *testing.T, l *testLog) {
 }
 
 func TestATopicThatIsCreatedAgainUnderAWriterThatIsIdle(t *testing.T) { // W6
-	l := newLog(t)
+	b := brokertest.Start(t)
+	l := openLog(t, topic.Config{Addresses: []string{b.Addr}, User: b.User, Password: b.Password, Mechanism: b.Mechanism.Name()}, nil)
 	shards := map[string]int{"a": 40}
 	src := &numbers{mem: l.mem, shards: shards, step: 20}
 	i := New(Config{
-		Client: l.client, Index: l.index(), Group: "headwater.ingest", Topics: []string{testTopic}, Checkpoints: noLedger{},
+		Client: l.client, Index: l.index(), Group: l.group, Topics: []string{l.topic}, Checkpoints: noLedger{},
 		Allocator: l.mem, Logger: slog.New(slog.NewTextHandler(t.Output(), nil)), Writer: t.Name(),
 	})
 	i.lookEvery = 20 * time.Millisecond
@@ -379,25 +380,25 @@ func TestATopicThatIsCreatedAgainUnderAWriterThatIsIdle(t *testing.T) { // W6
 			t.Error(err)
 		}
 	}()
-	if r, err := i.Ingest(ctx, src.job()); err != nil || r.Written != 40 {
+	if r, err := i.Ingest(ctx, l.job(src)); err != nil || r.Written != 40 {
 		t.Fatalf("%+v, %v", r, err)
 	}
 	var number int
 	for _, p := range []int{0, 1} {
-		if _, next, err := l.client.Bounds(ctx, testTopic, p); err != nil {
+		if _, next, err := l.client.Bounds(ctx, l.topic, p); err != nil {
 			t.Fatal(err)
 		} else if next > 0 {
 			number = p
 		}
 	}
 	i.mu.Lock()
-	h := i.held[End{testTopic, number}]
+	h := i.held[End{l.topic, number}]
 	i.mu.Unlock()
-	resp, err := l.Client().DeleteTopics(ctx, &kafka.DeleteTopicsRequest{Topics: []string{testTopic}})
-	if err = errors.Join(err, resp.Errors[testTopic]); err != nil {
+	resp, err := b.Client().DeleteTopics(ctx, &kafka.DeleteTopicsRequest{Topics: []string{l.topic}})
+	if err = errors.Join(err, resp.Errors[l.topic]); err != nil {
 		t.Fatal(err)
 	}
-	l.CreateTopic(testTopic, 2)
+	b.CreateTopic(l.topic, 2)
 	// The writer has nothing to write; it must notice all the same.
 	for noticed := false; !noticed; {
 		h.once.Lock()
@@ -409,7 +410,7 @@ func TestATopicThatIsCreatedAgainUnderAWriterThatIsIdle(t *testing.T) { // W6
 		case <-time.After(time.Millisecond):
 		}
 	}
-	if r, err := i.Ingest(ctx, src.job()); err != nil || r.Written != 40 {
+	if r, err := i.Ingest(ctx, l.job(src)); err != nil || r.Written != 40 {
 		t.Fatalf("into the new topic: %+v, %v", r, err)
 	}
 	l.mustCount(t, shards)
