@@ -418,7 +418,10 @@ func (w *world) collectSteps(i int, a Collect, yield func(taken, *world)) {
 		if c != nil {
 			c.shape = shape
 		}
-		if err != nil {
+		looked := Looked{First: int64(w.first), Next: int64(w.next()), Incarnation: w.incarnation(l.step.State.Incarnation)}
+		if next, _ := l.step.Step(looked); err != nil && next.Phase == Lost {
+			to.tell(i, looked)
+		} else if err != nil {
 			to.tell(i, Broken{Err: err})
 		} else {
 			to.collected(i, c)
@@ -555,7 +558,7 @@ func (w *world) store(c offsetCommit) {
 	if w.committed.there && c.offset < w.committed.offset && c.metadata.State.Incarnation == w.committed.metadata.State.Incarnation && w.restores == w.sc.restores {
 		w.violated("the committed offset goes back from %d to %d", w.committed.offset, c.offset)
 	}
-	if m := w.committed.metadata; w.committed.there && c.offset == w.committed.offset && m.To > 0 && c.metadata.To == 0 && m.State == c.metadata.State {
+	if m := w.committed.metadata; w.committed.there && c.offset == w.committed.offset && m.To > 0 && c.metadata.To == 0 && !c.metadata.Gap && m.State == c.metadata.State {
 		w.violated("a commit of %d erases the intent of [%d, %d)", c.offset, c.offset, m.To)
 	}
 	w.committed = c

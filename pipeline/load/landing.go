@@ -240,6 +240,12 @@ func (l *landing) collect(ctx context.Context, a Collect) (Event, error) {
 		if out, ok := errors.AsType[*topic.OutOfRangeError](err); ok {
 			return Looked{First: out.First, Next: out.End}, nil
 		}
+		if looked, lerr := l.look(ctx); lerr == nil {
+			if next, _ := l.state.Step(looked); next.Phase == Lost {
+				// What seems to be missing was never in this log (W6).
+				return looked, nil
+			}
+		}
 		return Broken{Err: err}, nil
 	}
 	l.content = c
