@@ -145,13 +145,13 @@ func partitions(ctx context.Context, client *kgo.Client, topic string) (int32, e
 	if err != nil {
 		return 0, err
 	}
-	for _, t := range resp.Topics {
-		if err := kerr.ErrorForCode(t.ErrorCode); err != nil {
-			return 0, fmt.Errorf("partitions of %s: %w", topic, err)
-		}
-		return int32(len(t.Partitions)), nil
+	if len(resp.Topics) != 1 {
+		return 0, fmt.Errorf("partitions of %s: no answer", topic)
 	}
-	return 0, fmt.Errorf("partitions of %s: no answer", topic)
+	if err := kerr.ErrorForCode(resp.Topics[0].ErrorCode); err != nil {
+		return 0, fmt.Errorf("partitions of %s: %w", topic, err)
+	}
+	return int32(len(resp.Topics[0].Partitions)), nil
 }
 
 func grow(ctx context.Context, client *kgo.Client, topic string, to int32) error {
@@ -184,8 +184,8 @@ func lastOf(ctx context.Context, client *kgo.Client, topic string, partition int
 	if err := fetches.Err(); err != nil {
 		return nil, err
 	}
-	for _, r := range fetches.Records() {
-		return r, nil
+	if records := fetches.Records(); len(records) > 0 {
+		return records[0], nil
 	}
 	return nil, nil
 }
