@@ -273,14 +273,14 @@ func (w *Warehouse) writeStatus(ctx context.Context, at time.Time, first map[str
 // Supersede closes the open rows of a shard that were extracted before its new content: nobody need repair them any more.
 // Doing it again changes nothing.
 func (w *Warehouse) Supersede(ctx context.Context, source, stream, shard string, before time.Time) error {
-	// The quarantine keeps milliseconds: a row of the new content must not seem older than itself.
-	before = before.Truncate(time.Millisecond)
+	// By the row's place in the source's order, which is its extraction in microseconds; extracted_at keeps milliseconds, and contents
+	// that were read while the clock stood behind the one before them are microseconds apart.
 	at := clock.Now().UTC()
 	for {
 		// Pages keep memory flat; a page that was written is open no more.
 		const page = 10_000
 		rows, err := selectOwn[QuarantineRow](ctx, w, "quarantine",
-			"own.source = {source:String} AND own.stream = {stream:String} AND own.shard = {shard:String} AND own.status = 'open' AND own.extracted_at < fromUnixTimestamp64Micro({before:Int64}, 'UTC') ORDER BY own.topic, own.partition, own.incarnation, own.offset, own.index LIMIT {limit:UInt64}",
+			"own.source = {source:String} AND own.stream = {stream:String} AND own.shard = {shard:String} AND own.status = 'open' AND own.version < {before:Int64} ORDER BY own.topic, own.partition, own.incarnation, own.offset, own.index LIMIT {limit:UInt64}",
 			clickhouse.Named("source", source), clickhouse.Named("stream", stream), clickhouse.Named("shard", shard),
 			clickhouse.Named("before", before.UnixMicro()), clickhouse.Named("limit", uint64(page)))
 		if err != nil || len(rows) == 0 {
