@@ -135,8 +135,9 @@ func (c *campaign) fault(ctx context.Context, k *kind) error {
 	}
 	c.lenient, c.gap = c.lenient || k.lenient, c.gap || k.gap
 	c.recent = append(c.recent, k.name)
-	if err := k.make(ctx, c); err != nil {
-		return err
+	made := k.make(ctx, c)
+	if made != nil && !errors.Is(made, errMissed) {
+		return made
 	}
 	for _, i := range c.world.instances {
 		if i.fell() {
@@ -148,7 +149,12 @@ func (c *campaign) fault(ctx context.Context, k *kind) error {
 	if err := errors.Join(c.world.broker.restore(ctx), c.world.warehouse.restore(ctx)); err != nil {
 		return err
 	}
-	c.report.faults[c.options.broker+" "+k.name]++
+	if made != nil {
+		c.report.missed++
+		c.log.Info("a fault did not come about", "kind", k.name, "why", made)
+	} else {
+		c.report.faults[c.options.broker+" "+k.name]++
+	}
 	c.log.Debug("fault", "kind", k.name, "took", time.Since(began).Round(time.Millisecond), "kills", c.report.kills[c.options.broker])
 	// The account must balance at any moment.
 	_, unbalanced, _, err := c.world.books(ctx)

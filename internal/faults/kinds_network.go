@@ -55,8 +55,11 @@ func (c *campaign) met(ctx context.Context, o *faultproxy.Order) error {
 			return err
 		}
 	}
-	return errors.New("the fault did not come about: no such request was made")
+	return errMissed
 }
+
+// errMissed says that a fault did not come about: the program made no such request, as it had nothing to do.
+var errMissed = errors.New("no such request was made")
 
 // afterwards ends the fault in one of the ways that a fault may end: the program goes on, or is killed at once.
 func (c *campaign) afterwards(ctx context.Context) {

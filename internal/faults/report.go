@@ -13,6 +13,7 @@ type report struct {
 	began    time.Time
 	faults   map[string]int // by "broker kind"
 	kills    map[string]int // by broker
+	missed   int            // faults that did not come about; they are in no count
 	checks   int
 	rows     int64 // written into files
 	expected int64 // rows that the end states had to hold
@@ -94,6 +95,9 @@ func (r *report) table(w io.Writer, o options) {
 	fmt.Fprintf(w, "quarantined                     %d, exactly those expected if nothing above is lost, doubled or wrong\n", r.quarantined)
 	fmt.Fprintf(w, "physically there twice          %d, of which %d after faults that leave it to the keys\n", r.physical, r.allowed)
 	fmt.Fprintf(w, "gaps recorded                   %d, only where a fault made one\n", r.gaps)
+	if r.missed > 0 {
+		fmt.Fprintf(w, "did not come about              %d, counted nowhere\n", r.missed)
+	}
 	if len(r.recoveries) > 0 {
 		fmt.Fprintf(w, "recovery, default settings      p50 %.2f s, p99 %.2f s (%d)\n", percentile(r.recoveries, 0.5).Seconds(), out.RecoveryP99, len(r.recoveries))
 	}
