@@ -48,6 +48,8 @@ func Roles(database string, set *schemas.Set) []Role {
 	for _, table := range set.Names() {
 		schema, _ := set.Schema(table)
 		switch name := schema.TableName(); name {
+		case "audit", "undecodable":
+			// Who changed what, and the raw bytes of damaged messages, are for those who operate.
 		case "shape", "run":
 			// Configurations and the words of errors are nothing for analysts, but the view freshness tells how runs ended.
 			if name == "run" {
