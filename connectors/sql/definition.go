@@ -33,9 +33,6 @@ func Postgres() connectors.Definition {
 					continue
 				}
 				faults = append(faults, o.check(name)...)
-				if o.ZeroDates != "" {
-					faults = append(faults, connectors.OptionFault{Stream: name, Path: []string{"zero_dates"}, Message: "PostgreSQL has no zero dates", Fix: "leave it out"})
-				}
 			}
 			return faults
 		},

@@ -34,21 +34,15 @@ type TLS struct {
 	Name string `yaml:"name,omitempty" json:"name,omitempty" desc:"Name that the server's certificate must bear. Defaults to host."`
 }
 
-// ServerConfig says where a database server is and how to log in (`config:` of postgres and mariadb).
+// ServerConfig says where a database server is and how to log in (`config:`).
 type ServerConfig struct {
 	Host     string       `yaml:"host" json:"host" required:"true" desc:"Name or address of the server."`
-	Port     int          `yaml:"port,omitempty" json:"port,omitempty" desc:"Its port. Defaults to 5432 for postgres and 3306 for mariadb."`
+	Port     int          `yaml:"port,omitempty" json:"port,omitempty" desc:"Its port. Defaults to 5432."`
 	Database string       `yaml:"database" json:"database" required:"true" desc:"Name of the database."`
 	User     string       `yaml:"user" json:"user" required:"true" desc:"User. It needs the right to SELECT and no other."`
 	Password secret.Value `yaml:"password,omitempty" json:"password,omitempty" desc:"Its password: ${env:NAME} or ${file:PATH}."`
 	TLS      *TLS         `yaml:"tls,omitempty" json:"tls,omitempty" desc:"Encryption. An empty map {} is TLS with the system's authorities. Without it the connection is not encrypted."`
 	Limits   `yaml:",inline"`
-}
-
-// FileConfig says which SQLite database is read (`config:` of sqlite).
-type FileConfig struct {
-	Path   string `yaml:"path" json:"path" required:"true" desc:"The database's file, relative to the project. It is opened for reading only."`
-	Limits `yaml:",inline"`
 }
 
 // Options say what a stream is and how it is read (`read:`).
@@ -59,14 +53,13 @@ type Options struct {
 	Columns Names          `yaml:"columns,omitempty" json:"columns,omitempty" desc:"Columns that are read. Defaults to all."`
 	Where   string         `yaml:"where,omitempty" json:"where,omitempty" desc:"Condition that rows must meet, in the database's SQL. It is checked by the database. :name stands for a value of params."`
 
-	Key       Names         `yaml:"key,omitempty" json:"key,omitempty" desc:"Columns that tell rows apart and by which reading is ordered and resumed. Defaults to the primary key, else a unique index without nulls. Without any, reading goes by physical position (postgres, sqlite) or in one sorted pass, and starts over when it was interrupted and the table has changed."`
+	Key       Names         `yaml:"key,omitempty" json:"key,omitempty" desc:"Columns that tell rows apart and by which reading is ordered and resumed. Defaults to the primary key, else a unique index without nulls. Without any, reading goes by physical position (tables) or in one sorted pass (views, queries), and starts over when it was interrupted and the table has changed."`
 	Watermark string        `yaml:"watermark,omitempty" json:"watermark,omitempty" desc:"Column (a time or a number) that grows with every change of a row: only rows at or above what was read are read again. Defaults to none: every reading is of the whole table, and replaces what was read before."`
 	Lookback  string        `yaml:"lookback,omitempty" json:"lookback,omitempty" desc:"How far below the watermark rows may still appear because their transaction committed late: a duration (10m) or a number. When the rows in that window have changed it is read again. Defaults to 10m for times, 0 for numbers."`
 	Deleted   string        `yaml:"deleted,omitempty" json:"deleted,omitempty" desc:"Column that marks rows as deleted: true, a number other than 0, or any value of another type. Needs a watermark that changes when rows are marked."`
 	FullEvery time.Duration `yaml:"full_every,omitempty" json:"full_every,omitempty" desc:"With watermark: how often the whole table is read, so that rows which are gone are noticed, such as 7d; defaults to never. Without: the least time between two readings; defaults to every time that anything has changed."`
-	Unchanged string        `yaml:"unchanged,omitempty" json:"unchanged,omitempty" enum:"skip,read" desc:"What a reading of a whole table does that has not changed. skip lets the database compute a checksum over the rows first (sqlite: reads them twice); read reads the table each time. Defaults to skip."`
+	Unchanged string        `yaml:"unchanged,omitempty" json:"unchanged,omitempty" enum:"skip,read" desc:"What a reading of a whole table does that has not changed. skip lets the database compute a checksum over the rows first; read reads the table each time. Defaults to skip."`
 	Split     *Split        `yaml:"split,omitempty" json:"split,omitempty" desc:"Cut the table into ranges of the first key column, which are read side by side and each resumed by itself."`
-	ZeroDates string        `yaml:"zero_dates,omitempty" json:"zero_dates,omitempty" enum:"reject,null" desc:"mariadb: what a date such as 0000-00-00 becomes: reject (the row goes to the quarantine) or null. Defaults to reject."`
 }
 
 // Split says where a table is cut. The bounds are part of the shards' names, and stand as long as the option is not changed: a
