@@ -75,7 +75,6 @@ type field struct {
 	// declared is the type in the database's words.
 	declared string
 	oid      uint32
-	scale    int32
 	// ordered says that values can be compared exactly, so that the column can be part of a key.
 	ordered bool
 }
