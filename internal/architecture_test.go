@@ -69,7 +69,7 @@ var rules = []struct {
 	{
 		rule:  "the pipeline knows the contract of connectors, not any one of them: cmd registers them",
 		from:  []string{"pipeline", "internal/project"},
-		never: []string{"connectors/file", "connectors/connectortest"},
+		never: []string{"connectors/file", "connectors/sql", "connectors/connectortest"},
 	},
 	{
 		rule:  "embedded servers are servers: they know nothing of what is kept in them",
@@ -95,8 +95,8 @@ var rules = []struct {
 	{
 		rule:   "commands, examples and test kits are nobody's foundation",
 		from:   []string{""},
-		except: []string{"cmd", "examples", "internal/bench", "internal/e2e", "internal/testkafka", "internal/faults", "internal/faultproxy"},
-		never:  []string{"cmd", "examples", "internal/bench", "internal/e2e", "internal/testkafka", "connectors/connectortest"},
+		except: []string{"cmd", "examples", "internal/bench", "internal/e2e", "internal/testkafka", "internal/testdb", "internal/faults", "internal/faultproxy"},
+		never:  []string{"cmd", "examples", "internal/bench", "internal/e2e", "internal/testkafka", "internal/testdb", "connectors/connectortest"},
 	},
 	{
 		rule:  "what the end-to-end tests expect is computed without anything of Headwater",

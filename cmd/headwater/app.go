@@ -15,6 +15,7 @@ import (
 
 	"github.com/headwater-data/headwater/connectors"
 	"github.com/headwater-data/headwater/connectors/file"
+	"github.com/headwater-data/headwater/connectors/sql"
 	"github.com/headwater-data/headwater/internal/fault"
 	"github.com/headwater-data/headwater/internal/problem"
 	"github.com/headwater-data/headwater/internal/project"
@@ -57,6 +58,7 @@ func execute(args []string) int {
 func knownConnectors() *connectors.Registry {
 	r := &connectors.Registry{}
 	r.Register(file.Definition())
+	r.Register(sql.Postgres())
 	return r
 }
 

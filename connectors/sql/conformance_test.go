@@ -1,0 +1,83 @@
+package sql_test
+
+import (
+	stdsql "database/sql"
+	"fmt"
+	"strings"
+	"testing"
+
+	"go.uber.org/goleak"
+
+	"github.com/headwater-data/headwater/connectors"
+	"github.com/headwater-data/headwater/connectors/connectortest"
+	"github.com/headwater-data/headwater/connectors/sql"
+	"github.com/headwater-data/headwater/internal/secret"
+	"github.com/headwater-data/headwater/internal/testdb"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(testdb.Tests{M: m}) }
+
+// TestConformance runs the connector through the kit against a real server.
+func TestConformance(t *testing.T) {
+	server := testdb.Postgres(t)
+	for name, columns := range map[string]string{"a table with a key": "id text PRIMARY KEY", "a table without a key": "id text"} {
+		t.Run(name, func(t *testing.T) {
+			db := server.Database(t)
+			user := db.Name + "_reader"
+			db.Do(t, fmt.Sprintf(`CREATE TABLE "表" (%s, "名称" text, note text)`, columns))
+			connectortest.Run(t, func(t *testing.T, outside *connectortest.Outside) connectors.Source {
+				outside.Store = func(table connectortest.Table) error { return store(db.DB, table) }
+				db.Do(t, "DROP ROLE IF EXISTS "+user, "CREATE ROLE "+user+" LOGIN PASSWORD '"+outside.Secret+"'", `GRANT SELECT ON "表" TO `+user)
+				t.Cleanup(func() {
+					if _, err := db.DB.Exec(`DROP OWNED BY ` + user + `; DROP ROLE ` + user); err != nil {
+						t.Error(err)
+					}
+				})
+				outside.Break = func() error {
+					_, err := db.DB.Exec("ALTER ROLE " + user + " PASSWORD 'changed'")
+					return err
+				}
+				if err := outside.Store(outside.Table); err != nil {
+					t.Fatal(err)
+				}
+				d := sql.Postgres()
+				config := &sql.ServerConfig{Host: db.Host, Port: db.Port, Database: db.Name, User: user, Password: secret.New(outside.Secret), TLS: &sql.TLS{CA: db.CA}}
+				streams := map[string]any{"s": &sql.Options{Table: "public.表"}}
+				if faults := d.Check(config, streams); len(faults) > 0 {
+					t.Fatal(faults)
+				}
+				src, err := d.Open(outside.Environment, config, streams)
+				if err != nil {
+					t.Fatal(err)
+				}
+				return src
+			}, connectortest.Capabilities{Changes: true, Replaces: true, Counts: true, Secrets: true, Breaks: true})
+		})
+	}
+}
+
+// store puts a table's rows into the database in place of the old ones.
+func store(db *stdsql.DB, table connectortest.Table) error {
+	tx, err := db.Begin()
+	if err != nil {
+		return err
+	}
+	defer tx.Rollback()
+	if _, err := tx.Exec(`DELETE FROM "表"`); err != nil {
+		return err
+	}
+	const at = 500
+	for begin := 0; begin < len(table.Rows); begin += at {
+		var places []string
+		var args []any
+		for _, row := range table.Rows[begin:min(begin+at, len(table.Rows))] {
+			n := len(args)
+			places = append(places, fmt.Sprintf("($%d, $%d, $%d)", n+1, n+2, n+3))
+			args = append(args, row...)
+		}
+		if _, err := tx.Exec(`INSERT INTO "表" VALUES `+strings.Join(places, ", "), args...); err != nil {
+			return err
+		}
+	}
+	return tx.Commit()
+}

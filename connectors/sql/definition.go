@@ -1,0 +1,92 @@
+package sql
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/headwater-data/headwater/connectors"
+	"github.com/headwater-data/headwater/internal/fault"
+)
+
+// Postgres describes the connector for PostgreSQL.
+func Postgres() connectors.Definition {
+	return connectors.Definition{
+		Name:   "postgres",
+		Title:  "PostgreSQL: tables, views and queries; whole or by watermark",
+		Config: func() any { return &ServerConfig{} },
+		Stream: func() any { return &Options{} },
+		Check: func(config any, streams map[string]any) []connectors.OptionFault {
+			c, ok := config.(*ServerConfig)
+			if !ok {
+				return []connectors.OptionFault{{Message: fmt.Sprintf("options are %T, not *sql.ServerConfig", config)}}
+			}
+			faults := c.check()
+			for _, name := range slices.Sorted(maps.Keys(streams)) {
+				o, ok := streams[name].(*Options)
+				if !ok {
+					faults = append(faults, connectors.OptionFault{Stream: name, Message: fmt.Sprintf("options are %T, not *sql.Options", streams[name])})
+					continue
+				}
+				faults = append(faults, o.check(name)...)
+			}
+			return faults
+		},
+		Open: func(env connectors.Environment, config any, streams map[string]any) (connectors.Source, error) {
+			c, ok := config.(*ServerConfig)
+			if !ok {
+				return nil, fmt.Errorf("options are %T, not *sql.ServerConfig", config)
+			}
+			s, err := newServer(env, c, 5432)
+			if err != nil {
+				return nil, err
+			}
+			return newSource(env, &postgresDialect{s}, c.Limits, streams)
+		},
+	}
+}
+
+func (c *ServerConfig) check() []connectors.OptionFault {
+	faults := c.Limits.check()
+	if c.Port < 0 || c.Port > 65535 {
+		faults = append(faults, connectors.OptionFault{Path: []string{"port"}, Message: fmt.Sprintf("%d is no port", c.Port), Fix: "use 1 to 65535"})
+	}
+	if strings.ContainsAny(c.Host, "/@ ") {
+		faults = append(faults, connectors.OptionFault{Path: []string{"host"}, Message: fmt.Sprintf("%q is not the name or address of a server", c.Host), Fix: "write the name alone; user, port and database have options of their own"})
+	}
+	return faults
+}
+
+// fail says what an error of PostgreSQL means.
+func (d *postgresDialect) fail(err error) error {
+	if fault.KindOf(err) == fault.KindUsage || fault.KindOf(err) == fault.KindEnvironment {
+		return err
+	}
+	var answered *pgconn.PgError
+	if !errors.As(err, &answered) {
+		switch {
+		case untrusted(err):
+			return d.server.failed(err, fault.Environment, "give the certificate of the authority that signed the server's under config.tls.ca")
+		case lost(err):
+			return d.server.failed(err, fault.Transient, "")
+		}
+		return err
+	}
+	code := answered.Code
+	switch {
+	case strings.HasPrefix(code, "28"):
+		return d.server.failed(err, fault.Environment, "see to user and password")
+	case code == "3D000":
+		return d.server.failed(err, fault.Environment, "see to config.database")
+	case code == "42501":
+		return d.server.failed(err, fault.Environment, fmt.Sprintf(`let the owner run GRANT SELECT ON the table TO "%s"`, d.server.user))
+	case code == "57014", code == "55P03", // a statement timeout, a lock that is held
+		strings.HasPrefix(code, "08"), strings.HasPrefix(code, "53"), strings.HasPrefix(code, "40"), strings.HasPrefix(code, "57P"), strings.HasPrefix(code, "58"), code == "25P03":
+		return d.server.failed(err, fault.Transient, "")
+	}
+	return d.server.failed(err, fault.Permanent, "")
+}
