@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/klauspost/compress/zstd"
 )
@@ -59,7 +60,7 @@ func (s planted) watch() (stop func() (looked int, found string)) {
 			case <-ended:
 				done <- r
 				return
-			default:
+			case <-time.After(20 * time.Millisecond): // a command lives longer than that
 			}
 		}
 	}()
@@ -117,7 +118,8 @@ func TestNothingPlantedComesOut(t *testing.T) {
 	secrets := planted{
 		"the key k1":           "planted-key-one-0123456789",
 		"the key k2":           "planted-key-two-0123456789",
-		"a password in a file": "planted-password-in-a-file",
+		"a password in a file": "planted-password-in-a-file", "the changed key": "planted-key-one-changed-later",
+		"the warehouse's password": "planted-warehouse-password", "the broker's password": "planted-broker-password",
 	}
 	const project = `project: planted
 broker: {partitions: 1, session: 1s}
@@ -161,14 +163,12 @@ hashing: {key: %s, sm3: [k2]}
 	}
 	p.balanced(t)
 	// Another secret under a name that has hashes is refused, and not shown.
-	changed := []string{"PLANTED_ONE=planted-key-one-changed-later"}
-	secrets["the changed key"] = "planted-key-one-changed-later"
+	changed := []string{"PLANTED_ONE=" + secrets["the changed key"]}
 	p.write(t, "headwater.yaml", fmt.Sprintf(project, "k1"))
 	if r := say(changed, "run"); r.code != 2 || !strings.Contains(r.err, "not what it was") {
 		t.Errorf("a changed key: exit code %d\n%s", r.code, r.err)
 	}
 	// A real broker and warehouse that are not there: their errors hold addresses, never passwords.
-	secrets["the warehouse's password"], secrets["the broker's password"] = "planted-warehouse-password", "planted-broker-password"
 	p.write(t, "secrets/broker", secrets["the broker's password"])
 	other := newProject(t, map[string]string{
 		"headwater.yaml": `project: planted
