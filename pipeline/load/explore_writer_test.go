@@ -21,7 +21,7 @@ type writer struct {
 
 func (p writer) encode(b []byte) []byte {
 	b = truth(truth(truth(b, p.alive), p.again), p.stopped)
-	b = small(b, int8(p.step.Phase), int8(p.step.Read), int8(p.step.Last), int8(p.step.Target))
+	b = small(b, int8(p.step.Phase), int8(p.step.First), int8(p.step.Read), int8(p.step.Last), int8(p.step.Target))
 	b = state(b, p.step.Log)
 	for i := range shardKeys {
 		b = p.dirty[i].encode(b)
@@ -163,7 +163,7 @@ func (w *world) send(i int, r record, yield func(taken, *world)) {
 		if w.sc.rule == "W4" {
 			to.writers[i].step.Last = int64(o) - 1
 		}
-		to.feed(i, ingest.Answered{Offset: int64(o)})
+		to.feed(i, ingest.Answered{Offset: int64(o), First: int64(to.first)})
 	}
 	yield(say("writer %d sends %+v, which lands at offset %d", i, r, o), to)
 	if w.unheard > 0 {
@@ -196,7 +196,7 @@ func (w *world) takeOver(i int) {
 	if e.Index != nil && (e.Index.Offset > e.Next || e.First == 0 && e.Incarnation == "") {
 		e.Index = nil
 	}
-	if e.Index == nil || e.Index.Offset < e.First {
+	if e.Index == nil || e.First > 0 {
 		e.Checkpoint = w.ledgerKnown()
 	}
 	switch w.sc.rule {
