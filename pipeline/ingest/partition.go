@@ -26,7 +26,7 @@ type Checkpoints interface {
 // reader goes on from the recovered cursor.
 var ErrDemoted = errors.New("the partition was claimed anew")
 
-// Partition writes one partition of a raw topic by the rules W1 to W7. It is safe for concurrent use: batches of several shards
+// Partition writes one partition of a raw topic by the rules W1 to W8. It is safe for concurrent use: batches of several shards
 // are written one after another.
 type Partition struct {
 	client      *topic.Client

@@ -9,7 +9,7 @@ import (
 )
 
 // This file is the writer of one partition as a pure function: state and event in, state and actions out. It knows nothing of
-// Kafka, clocks or goroutines, so that every interleaving of it can be searched. Rules W1 to W7 of docs/exactly-once.md are
+// Kafka, clocks or goroutines, so that every interleaving of it can be searched. Rules W1 to W8 of docs/exactly-once.md are
 // named where they are kept.
 
 // Phase is where a writer stands.
@@ -95,7 +95,7 @@ type (
 	Answered struct{ Offset, First int64 }
 	// Unanswered: nobody knows whether the claim or batch under way was written.
 	Unanswered struct{}
-	// Looked: the log was looked at while the writer had nothing to do (W6). First and Next bound it, Incarnation is what
+	// Looked: the log was looked at while the writer had nothing to do (W6, W8). First and Next bound it, Incarnation is what
 	// message.Life says of it. Only in phase Ready.
 	Looked struct {
 		First, Next int64
