@@ -400,20 +400,76 @@ func TestATopicThatIsCreatedAgainUnderAWriterThatIsIdle(t *testing.T) { // W6
 	}
 	b.CreateTopic(l.topic, 2)
 	// The writer has nothing to write; it must notice all the same.
+	h.mustNotice(t)
+	if r, err := i.Ingest(ctx, l.job(src)); err != nil || r.Written != 40 {
+		t.Fatalf("into the new topic: %+v, %v", r, err)
+	}
+	l.mustCount(t, shards)
+}
+
+// mustNotice waits until the writer is to take its partition over anew.
+func (h *holding) mustNotice(t *testing.T) {
 	for noticed := false; !noticed; {
 		h.once.Lock()
 		noticed = !h.ready
 		h.once.Unlock()
 		select {
-		case <-ctx.Done():
-			t.Fatal(ctx.Err())
+		case <-t.Context().Done():
+			t.Fatal(t.Context().Err())
 		case <-time.After(time.Millisecond):
 		}
 	}
+}
+
+func (h *holding) epoch() int64 {
+	_, epoch := h.Cursor("")
+	return epoch
+}
+
+// TestRetentionThatEatsBesideAWriterThatIsIdle is rule W8: the loader has loaded nothing, and what is left is void behind its gap.
+func TestRetentionThatEatsBesideAWriterThatIsIdle(t *testing.T) {
+	b := brokertest.Start(t)
+	l := openLog(t, topic.Config{Addresses: []string{b.Addr}, User: b.User, Password: b.Password, Mechanism: b.Mechanism.Name()}, nil)
+	shards := map[string]int{"a": 40}
+	src := &numbers{mem: l.mem, shards: shards, step: 20}
+	i := New(Config{
+		Client: l.client, Index: l.index(), Group: l.group, Topics: []string{l.topic}, Checkpoints: noLedger{},
+		Allocator: l.mem, Logger: slog.New(slog.NewTextHandler(t.Output(), nil)), Writer: t.Name(),
+	})
+	i.lookEvery = 20 * time.Millisecond
+	ctx, stop := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- i.Serve(ctx) }()
+	defer func() {
+		stop()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	}()
 	if r, err := i.Ingest(ctx, l.job(src)); err != nil || r.Written != 40 {
-		t.Fatalf("into the new topic: %+v, %v", r, err)
+		t.Fatalf("%+v, %v", r, err)
 	}
-	l.mustCount(t, shards)
+	var number int
+	for _, p := range []int{0, 1} {
+		if _, next, err := l.client.Bounds(ctx, l.topic, p); err != nil {
+			t.Fatal(err)
+		} else if next > 0 {
+			number = p
+		}
+	}
+	i.mu.Lock()
+	h := i.held[End{l.topic, number}]
+	i.mu.Unlock()
+	before := h.epoch()
+	b.DeleteRecords(l.topic, int32(number), 1) // the claim; the batches are still there
+	// The writer has nothing to write; it must notice all the same, and claim again.
+	h.mustNotice(t)
+	if r, err := i.Ingest(ctx, l.job(src)); err != nil || r.Written != 40 {
+		t.Fatalf("behind the gap: %+v, %v", r, err)
+	}
+	if after := h.epoch(); after <= before {
+		t.Errorf("the rows were read again under the claim at %d, which is gone; the one before was at %d", after, before)
+	}
 }
 
 func TestARowThatFitsNoMessageIsRejectedByHashAndSize(t *testing.T) {

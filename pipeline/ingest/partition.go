@@ -26,7 +26,7 @@ type Checkpoints interface {
 // reader goes on from the recovered cursor.
 var ErrDemoted = errors.New("the partition was claimed anew")
 
-// Partition writes one partition of a raw topic by the rules W1 to W7. It is safe for concurrent use: batches of several shards
+// Partition writes one partition of a raw topic by the rules W1 to W8. It is safe for concurrent use: batches of several shards
 // are written one after another.
 type Partition struct {
 	client      *topic.Client
@@ -58,7 +58,7 @@ func (p *Partition) step(ctx context.Context, e Event, value []byte, header mess
 			switch a := a.(type) {
 			case SendClaim:
 				h := message.Header{Kind: message.Claim, Incarnation: a.Incarnation, Continues: a.Continues, Writer: p.writer}
-				offset, err := p.append(ctx, topic.Record{Headers: h.Fields()})
+				offset, _, err := p.append(ctx, topic.Record{Headers: h.Fields()})
 				if err != nil {
 					return nil, err
 				}
@@ -66,12 +66,12 @@ func (p *Partition) step(ctx context.Context, e Event, value []byte, header mess
 				queue = append(queue, Claimed{Offset: offset})
 			case SendBatch:
 				header.Incarnation, header.Epoch, header.Sequence = a.Incarnation, a.Epoch, a.Sequence
-				offset, err := p.append(ctx, topic.Record{Headers: header.Fields(), Value: value})
+				offset, first, err := p.append(ctx, topic.Record{Headers: header.Fields(), Value: value})
 				if err != nil {
 					return nil, err
 				}
 				crash.Point("produced")
-				queue = append(queue, Answered{Offset: offset})
+				queue = append(queue, Answered{Offset: offset, First: first})
 			case ReadLog:
 				if err := p.read(ctx, a, &queue); err != nil {
 					return nil, err
@@ -91,20 +91,20 @@ func (p *Partition) step(ctx context.Context, e Event, value []byte, header mess
 
 // append sends one record until its outcome is known (W3): the same bytes again after an unknown outcome, with backoff. It
 // gives up only when the context ends or the broker refuses the record itself.
-func (p *Partition) append(ctx context.Context, r topic.Record) (int64, error) {
+func (p *Partition) append(ctx context.Context, r topic.Record) (offset, first int64, err error) {
 	wait := 50 * time.Millisecond
 	for {
-		offset, err := p.client.Append(ctx, p.topic, p.partition, r)
+		offset, first, err := p.client.AppendAndLook(ctx, p.topic, p.partition, r)
 		if err == nil {
-			return offset, nil
+			return offset, first, nil
 		}
 		if topic.Refused(err) || !fault.IsTransient(err) {
-			return 0, err
+			return 0, 0, err
 		}
 		p.log.Warn("the broker did not answer; sending again", "topic", p.topic, "partition", p.partition, "wait", wait.String(), "error", err)
 		select {
 		case <-ctx.Done():
-			return 0, errors.Join(ctx.Err(), err)
+			return 0, 0, errors.Join(ctx.Err(), err)
 		case <-time.After(wait):
 		}
 		wait = min(2*wait, 5*time.Second)
@@ -184,8 +184,9 @@ func (p *Partition) assignment(ctx context.Context) (Assigned, error) {
 	if e.Index != nil && (e.Index.Offset > next || first == 0 && e.Incarnation == "") {
 		e.Index = nil // of a log that was longer than this one, or of one before it
 	}
-	// The ledger is asked only when the index cannot say where to go on: ingestion works while the warehouse is away.
-	if e.Index == nil || e.Index.Offset < first {
+	// The ledger is asked only when the index cannot say where to go on: ingestion works while the warehouse is away. Where retention
+	// has cut the log, the index does not know whether the loader was there before (W8).
+	if e.Index == nil || first > 0 {
 		if e.Checkpoint, err = p.checkpoint(ctx); err != nil {
 			return Assigned{}, err
 		}
@@ -262,8 +263,8 @@ func (p *Partition) Write(ctx context.Context, epoch int64, header message.Heade
 	return written.Position.Offset, nil
 }
 
-// Look compares the log with the one that the writer holds (W6). ErrDemoted means that it is another one: the topic was deleted
-// and created again, and the partition must be taken over anew.
+// Look compares the log with the one that the writer holds (W6, W8). ErrDemoted means that it is another one: the topic was deleted
+// and created again, or retention has cut it, and the partition must be taken over anew.
 func (p *Partition) Look(ctx context.Context) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()

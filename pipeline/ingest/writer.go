@@ -9,7 +9,7 @@ import (
 )
 
 // This file is the writer of one partition as a pure function: state and event in, state and actions out. It knows nothing of
-// Kafka, clocks or goroutines, so that every interleaving of it can be searched. Rules W1 to W7 of docs/exactly-once.md are
+// Kafka, clocks or goroutines, so that every interleaving of it can be searched. Rules W1 to W8 of docs/exactly-once.md are
 // named where they are kept.
 
 // Phase is where a writer stands.
@@ -49,6 +49,7 @@ type Known struct {
 // Writer is the state of one partition's writer. It is a value: Step returns the next one.
 type Writer struct {
 	Phase   Phase
+	First   int64               // the log's first offset when it was taken over (W8)
 	Log     message.State       // fold of the log before Read
 	Read    int64               // offset up to which the log is folded
 	Last    int64               // offset of the writer's last record: its claim or its last written batch
@@ -90,11 +91,11 @@ type (
 	}
 	// Asked: a batch is to be written. Only in phase Ready.
 	Asked struct{ Pending }
-	// Answered: the batch under way was acknowledged at Offset.
-	Answered struct{ Offset int64 }
+	// Answered: the batch under way was acknowledged at Offset, in a log that begins at First.
+	Answered struct{ Offset, First int64 }
 	// Unanswered: nobody knows whether the claim or batch under way was written.
 	Unanswered struct{}
-	// Looked: the log was looked at while the writer had nothing to do (W6). First and Next bound it, Incarnation is what
+	// Looked: the log was looked at while the writer had nothing to do (W6, W8). First and Next bound it, Incarnation is what
 	// message.Life says of it. Only in phase Ready.
 	Looked struct {
 		First, Next int64
@@ -199,8 +200,16 @@ func (w Writer) looked(e Looked) (Writer, []Action) {
 	if e.Next <= w.Last || (e.Incarnation != w.Log.Incarnation && (e.Incarnation != "" || e.First == 0)) {
 		return w.claimAgain("the log is another one than before")
 	}
+	if e.First > w.First {
+		return w.claimAgain(retentionCut)
+	}
 	return w, nil
 }
+
+// retentionCut is why a writer claims again when the log begins later than when it was taken over (W8). Had the loader not loaded
+// what is gone, it knows no claim until the next one, and all that was written before it is void for the loader, whether in this
+// epoch or in one before. Where to go on, the ledger says on taking over.
+const retentionCut = "retention has cut the log"
 
 func (w Writer) confused(e Event) (Writer, []Action) {
 	err := fmt.Errorf("ingest: event %T in phase %s: a fault of the program", e, w.Phase)
@@ -220,6 +229,10 @@ func (w Writer) assigned(e Assigned) (Writer, []Action) {
 			known = k.State.Incarnation
 		}
 	}
+	checkpoint := e.Checkpoint
+	if checkpoint != nil && known != "" && checkpoint.State.Incarnation != known {
+		checkpoint = &Known{Offset: -1, Cursors: elsewhere(checkpoint)} // its offsets are those of another log
+	}
 	var start Known
 	switch {
 	case e.First == 0 && (e.Incarnation == "" || e.Incarnation != known):
@@ -228,18 +241,23 @@ func (w Writer) assigned(e Assigned) (Writer, []Action) {
 		start = Known{State: message.Origin(), Cursors: elsewhere(e.Checkpoint)}
 	case e.Incarnation != "" && known != "" && e.Incarnation != known:
 		start = Known{Offset: e.First, State: message.Unknown(e.Incarnation), Cursors: elsewhere(e.Checkpoint)}
-	case e.Index != nil && e.Index.Offset >= e.First:
+	case e.First == 0 && e.Index != nil:
 		start = *e.Index
-	case e.Checkpoint != nil && e.Checkpoint.Offset >= e.First:
-		start = *e.Checkpoint
+	case checkpoint != nil && checkpoint.Offset >= e.First:
+		// W8: where the log was cut, what is valid is what the loader takes. It may have passed a gap that the index knows nothing of.
+		start = *checkpoint
 	case e.First == 0:
 		start = Known{State: message.Origin()}
-	case e.Checkpoint != nil:
-		// Retention ate what neither index nor loader had seen: a gap. No batch is valid until a claim (message.Unknown), and
-		// the rows in between are read again from what the loader has loaded.
-		start = Known{Offset: e.First, State: message.Unknown(known), Cursors: e.Checkpoint.Cursors}
-	case e.Incarnation != "":
-		start = Known{Offset: e.First, State: message.Unknown(e.Incarnation)}
+	case known != "" || e.Incarnation != "":
+		// Retention ate what was not loaded: a gap. No batch is valid until a claim (message.Unknown), whatever the index says, and
+		// the rows from there on are read again from what the loader has loaded.
+		start = Known{Offset: e.First, State: message.Unknown(known)}
+		if known == "" {
+			start.State = message.Unknown(e.Incarnation)
+		}
+		if checkpoint != nil {
+			start.Cursors = checkpoint.Cursors
+		}
 	default:
 		w.Phase = Stopped
 		return w, []Action{Stop{Err: fmt.Errorf("the partition is empty but begins at offset %d, and neither index nor ledger knows its incarnation: delete and create the topic, or restore the index", e.First)}}
@@ -251,7 +269,7 @@ func (w Writer) assigned(e Assigned) (Writer, []Action) {
 	if claim.Incarnation == "" {
 		claim = SendClaim{Incarnation: e.Fresh}
 	}
-	next := Writer{Phase: Claiming, Log: start.State, Read: start.Offset, Cursors: maps.Clone(start.Cursors), claim: claim}
+	next := Writer{Phase: Claiming, First: e.First, Log: start.State, Read: start.Offset, Cursors: maps.Clone(start.Cursors), claim: claim}
 	if next.Cursors == nil {
 		next.Cursors = map[string]Position{}
 	}
@@ -328,6 +346,10 @@ func (w Writer) claimAgain(why string) (Writer, []Action) {
 func (w Writer) answered(e Answered) (Writer, []Action) {
 	if w.Phase != Sending {
 		return w.confused(e)
+	}
+	if e.First > w.First {
+		// The batch may be void for the loader already. If it is not, it is found on taking over.
+		return w.claimAgain(retentionCut)
 	}
 	if e.Offset == w.Last+1 {
 		sequence := w.Log.Next

@@ -50,16 +50,16 @@ func ask(cursor string) Asked { return Asked{Pending{Shard: keyA, Cursor: []byte
 
 func TestABatchThatFollowsDirectlyIsWritten(t *testing.T) {
 	w := play(t, ready(t), []Action{SendBatch{"x", 0, 0}}, ask("1"))
-	w = play(t, w, []Action{Written{keyA, Position{Offset: 1, Cursor: []byte("1")}}}, Answered{1})
+	w = play(t, w, []Action{Written{keyA, Position{Offset: 1, Cursor: []byte("1")}}}, Answered{Offset: 1})
 	w = play(t, w, []Action{SendBatch{"x", 0, 1}}, ask("2"))
-	play(t, w, []Action{Written{keyA, Position{Offset: 2, Sequence: 1, Cursor: []byte("2")}}}, Answered{2})
+	play(t, w, []Action{Written{keyA, Position{Offset: 2, Sequence: 1, Cursor: []byte("2")}}}, Answered{Offset: 2})
 }
 
 func TestAnUnknownOutcomeSendsTheSameAgain(t *testing.T) { // W3
 	w := play(t, ready(t), []Action{SendBatch{"x", 0, 0}}, ask("1"))
 	w = play(t, w, []Action{SendBatch{"x", 0, 0}}, Unanswered{})
 	// The first copy had landed at 1, the second was answered at 2: the batch is the one at 1.
-	w = play(t, w, []Action{ReadLog{1, 2}}, Answered{2})
+	w = play(t, w, []Action{ReadLog{1, 2}}, Answered{Offset: 2})
 	w = play(t, w, nil, batchAt(1, "x", 0, 0, "a", "1"))
 	w = play(t, w, []Action{Written{keyA, Position{Offset: 1, Cursor: []byte("1")}}}, batchAt(2, "x", 0, 0, "a", "1"))
 	play(t, w, []Action{SendBatch{"x", 0, 1}}, ask("2"))
@@ -67,7 +67,7 @@ func TestAnUnknownOutcomeSendsTheSameAgain(t *testing.T) { // W3
 
 func TestAClaimBetweenSendsTheWriterBack(t *testing.T) { // W4
 	w := play(t, ready(t), []Action{SendBatch{"x", 0, 0}}, ask("1"))
-	w = play(t, w, []Action{ReadLog{1, 2}}, Answered{2})
+	w = play(t, w, []Action{ReadLog{1, 2}}, Answered{Offset: 2})
 	w = play(t, w, []Action{ClaimAgain{"another claim lies before the batch"}}, claimAt(1, "x"))
 	if w.Phase != Idle || w.Pending != nil {
 		t.Errorf("%+v", w)
@@ -75,8 +75,8 @@ func TestAClaimBetweenSendsTheWriterBack(t *testing.T) { // W4
 }
 
 func TestALogCreatedAgainUnderAWriterSendsItBack(t *testing.T) { // W6
-	w := play(t, ready(t), []Action{Written{keyA, Position{Offset: 1, Cursor: []byte("1")}}}, ask("1"), Answered{1})
-	w = play(t, w, []Action{ClaimAgain{"the log is another one than before"}}, ask("2"), Answered{0})
+	w := play(t, ready(t), []Action{Written{keyA, Position{Offset: 1, Cursor: []byte("1")}}}, ask("1"), Answered{Offset: 1})
+	w = play(t, w, []Action{ClaimAgain{"the log is another one than before"}}, ask("2"), Answered{})
 	if w.Phase != Idle || w.Pending != nil {
 		t.Errorf("%+v", w)
 	}
@@ -84,7 +84,7 @@ func TestALogCreatedAgainUnderAWriterSendsItBack(t *testing.T) { // W6
 
 func TestForeignAndVoidRecordsBetweenDoNotDisturb(t *testing.T) {
 	w := play(t, ready(t), []Action{SendBatch{"x", 0, 0}}, ask("1"))
-	w = play(t, w, []Action{ReadLog{1, 4}}, Answered{4})
+	w = play(t, w, []Action{ReadLog{1, 4}}, Answered{Offset: 4})
 	w = play(t, w, nil, Saw{Offset: 1, Foreign: true}, claimAt(2, "other"), batchAt(3, "x", -9, 4, "a", "9"))
 	play(t, w, []Action{Written{keyA, Position{Offset: 4, Cursor: []byte("1")}}}, batchAt(4, "x", 0, 0, "a", "1"))
 }
@@ -100,6 +100,8 @@ func TestOfTwoFirstClaimsTheFirstGivesTheIncarnation(t *testing.T) { // W1
 func TestWhereANewOwnerGoesOn(t *testing.T) { // W2, W6
 	index := &Known{Offset: 11, State: message.State{Incarnation: "x", Epoch: 5, Next: 6}, Cursors: map[string]Position{keyA: {Offset: 10, Epoch: 5, Sequence: 5, Cursor: []byte("i")}}}
 	ledger := &Known{Offset: 20, State: message.State{Incarnation: "x", Epoch: 12, Next: 3}, Cursors: map[string]Position{keyA: {Offset: 19, Cursor: []byte("l")}}}
+	behind := &Known{Offset: 4, State: message.State{Incarnation: "x", Next: 3}, Cursors: map[string]Position{keyA: {Offset: 3, Cursor: []byte("b")}}}
+	other := &Known{Offset: 40, State: message.State{Incarnation: "w", Next: 3}, Cursors: map[string]Position{keyA: {Offset: 39, Cursor: []byte("o")}}}
 	for name, c := range map[string]struct {
 		event       Assigned
 		incarnation string
@@ -108,7 +110,12 @@ func TestWhereANewOwnerGoesOn(t *testing.T) { // W2, W6
 		cursor      string
 	}{
 		"a new log from its beginning":                         {Assigned{Fresh: "new"}, "new", 0, message.Origin(), ""},
-		"after the newest index entry":                         {Assigned{First: 3, Next: 30, Incarnation: "x", Index: index}, "x", 11, index.State, "i"},
+		"after the newest index entry":                         {Assigned{Next: 30, Incarnation: "x", Index: index}, "x", 11, index.State, "i"},
+		"from the ledger where retention cut the log":          {Assigned{First: 3, Next: 30, Incarnation: "x", Index: index, Checkpoint: ledger}, "x", 20, ledger.State, "l"},
+		"behind a gap before the index entry":                  {Assigned{First: 9, Next: 30, Incarnation: "x", Index: index, Checkpoint: behind}, "x", 9, message.Unknown("x"), "b"},
+		"behind a gap in a log of which nothing was loaded":    {Assigned{First: 9, Next: 30, Incarnation: "x", Index: index}, "x", 9, message.Unknown("x"), ""},
+		"behind a gap, loaded were rows of the log before":     {Assigned{First: 9, Next: 30, Incarnation: "x", Index: index, Checkpoint: other}, "x", 9, message.Unknown("x"), "o"},
+		"emptied before anything was loaded":                   {Assigned{First: 30, Next: 30, Index: index}, "x", 30, message.Unknown("x"), ""},
 		"a log that nobody indexed yet, from its beginning":    {Assigned{Next: 4, Incarnation: "x"}, "x", 0, message.Origin(), ""},
 		"from the ledger when retention ate the index entry":   {Assigned{First: 15, Next: 30, Incarnation: "x", Index: index, Checkpoint: ledger}, "x", 20, ledger.State, "l"},
 		"behind a gap nothing is valid until a claim":          {Assigned{First: 25, Next: 30, Incarnation: "x", Index: index, Checkpoint: ledger}, "x", 25, message.Unknown("x"), "l"},
@@ -152,7 +159,7 @@ func TestAGapStopsTheWriter(t *testing.T) {
 }
 
 func TestEventsThatCannotBeStopTheWriter(t *testing.T) {
-	for _, e := range []Event{Claimed{1}, Answered{1}, ask("1"), Unanswered{}, claimAt(0, "x")} {
+	for _, e := range []Event{Claimed{1}, Answered{Offset: 1}, ask("1"), Unanswered{}, claimAt(0, "x")} {
 		t.Run(fmt.Sprintf("%T", e), func(t *testing.T) {
 			if w, _ := (Writer{}).Step(e); w.Phase != Stopped {
 				t.Errorf("phase %s", w.Phase)
@@ -172,7 +179,7 @@ func TestABatchInOurNameThatIsNotOursSendsTheWriterBackToItsClaim(t *testing.T) 
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			w := play(t, ready(t), []Action{SendBatch{"x", 0, 0}}, ask("1"))
-			w = play(t, w, []Action{ReadLog{1, 2}}, Answered{2})
+			w = play(t, w, []Action{ReadLog{1, 2}}, Answered{Offset: 2})
 			w = play(t, w, test.want, batchAt(1, "x", 0, 0, test.shard, test.cursor))
 			if test.want == nil {
 				play(t, w, []Action{Written{keyA, Position{Offset: 1, Cursor: []byte("1")}}}, batchAt(2, "x", 0, 0, "a", "1"))
@@ -187,7 +194,8 @@ func TestALogThatIsAnotherOneIsNoticedWhenIdle(t *testing.T) { // W6
 		again bool
 	}{
 		"the same":                        {Looked{Next: 1, Incarnation: "x"}, false},
-		"cut behind what was written":     {Looked{First: 1, Next: 1}, false},
+		"cut, of the same incarnation":    {Looked{First: 1, Next: 2, Incarnation: "x"}, true},
+		"emptied by retention":            {Looked{First: 1, Next: 1}, true},
 		"empty":                           {Looked{}, true},
 		"without a first claim":           {Looked{Next: 4}, true},
 		"as long, of another incarnation": {Looked{Next: 9, Incarnation: "y"}, true},
@@ -211,4 +219,20 @@ func TestAClaimOfSomebodyElseIsNotOurs(t *testing.T) { // W6: the topic was crea
 	w := play(t, Writer{}, []Action{SendClaim{"x", false}}, Assigned{Fresh: "x"})
 	w = play(t, w, []Action{ReadLog{0, 0}}, Claimed{0})
 	play(t, w, []Action{ClaimAgain{"the claim is void: the log is of another incarnation"}}, claimAt(0, "y"))
+}
+
+func TestABatchAnsweredByALogThatWasCutIsNotWritten(t *testing.T) { // W8
+	w := play(t, ready(t), []Action{Written{keyA, Position{Offset: 1, Cursor: []byte("1")}}}, ask("1"), Answered{Offset: 1})
+	w = play(t, w, []Action{ClaimAgain{"retention has cut the log"}}, ask("2"), Answered{Offset: 2, First: 1})
+	// The loader had loaded nothing: what it does not take for valid is no cursor, whatever the index says.
+	index := &Known{Offset: 2, State: message.State{Incarnation: "x", Next: 1}, Cursors: map[string]Position{keyA: {Offset: 1, Cursor: []byte("1")}}}
+	w = play(t, w, []Action{SendClaim{"x", true}}, Assigned{First: 1, Next: 3, Incarnation: "x", Index: index})
+	w = play(t, w, []Action{ReadLog{1, 3}}, Claimed{3})
+	w = play(t, w, nil, batchAt(1, "x", 0, 0, "a", "1"), batchAt(2, "x", 0, 1, "a", "2"), claimAt(3, "x"))
+	if w.Phase != Ready || len(w.Cursors) != 0 {
+		t.Fatalf("%+v", w)
+	}
+	// It does not claim again and again: the log begins where it began when it was taken over.
+	w = play(t, w, nil, Looked{First: 1, Next: 4, Incarnation: "x"})
+	play(t, w, []Action{Written{keyA, Position{Offset: 4, Epoch: 3, Cursor: []byte("1")}}}, ask("1"), Answered{Offset: 4, First: 1})
 }

@@ -88,6 +88,8 @@ var scenarios = []scenario{
 	{name: "retention eats", loaders: 1, crashes: 1, unheard: 1, cuts: 1, eats: true, onGap: true, window: 100, log: written, source: twoShards},
 	{name: "held, quarantined, replayed", loaders: 1, crashes: 2, deploys: 1, refuses: 1, window: 100, flush: 2, log: replayed[:3:3], source: halfBad},
 	{name: "writers, loader and retention", writers: 2, loaders: 1, claims: 1, cuts: 1, window: 100, flush: 2, source: oneRow},
+	{name: "a writer runs on beside retention that eats", writers: 1, loaders: 1, crashes: 1, cuts: 1, eats: true, onGap: true, window: 100, flush: 2, source: shortSource},
+	{name: "two writers beside retention that eats", writers: 2, loaders: 1, claims: 1, cuts: 1, eats: true, onGap: true, window: 100, flush: 2, source: oneRow},
 	{name: "a topic made again under all", brief: true, writers: 1, loaders: 1, remakes: 1, onGap: true, window: 100, source: oneRow},
 }
 
@@ -108,5 +110,6 @@ var deeper = []scenario{
 	{name: "commits expire", loaders: 2, crashes: 3, lates: 2, expires: 1, window: 100, log: short, source: shortSource},
 	{name: "the warehouse is restored", loaders: 2, crashes: 3, lates: 1, restores: 1, window: 100, log: short, source: shortSource},
 	{name: "writers, loader and retention", writers: 2, loaders: 1, claims: 1, lates: 1, cuts: 1, window: 100, flush: 2, source: oneRow},
+	{name: "a writer runs on beside retention that eats", writers: 1, loaders: 1, cuts: 2, eats: true, onGap: true, window: 100, flush: 2, source: shortSource},
 	{name: "a topic made again under all", writers: 1, loaders: 1, crashes: 1, remakes: 1, onGap: true, window: 100, source: shortSource},
 }

@@ -21,7 +21,7 @@ type writer struct {
 
 func (p writer) encode(b []byte) []byte {
 	b = truth(truth(truth(b, p.alive), p.again), p.stopped)
-	b = small(b, int8(p.step.Phase), int8(p.step.Read), int8(p.step.Last), int8(p.step.Target))
+	b = small(b, int8(p.step.Phase), int8(p.step.First), int8(p.step.Read), int8(p.step.Last), int8(p.step.Target))
 	b = state(b, p.step.Log)
 	for i := range shardKeys {
 		b = p.dirty[i].encode(b)
@@ -139,7 +139,11 @@ func (w *world) idleWriter(i int, yield func(taken, *world)) {
 	}
 	if w.sc.rule != "W6" {
 		to := w.clone()
-		to.feed(i, ingest.Looked{First: int64(w.first), Next: int64(w.next()), Incarnation: w.incarnation(p.step.Log.Incarnation)})
+		looked := ingest.Looked{First: int64(w.first), Next: int64(w.next()), Incarnation: w.incarnation(p.step.Log.Incarnation)}
+		if w.sc.rule == "W8 look" {
+			looked.First = min(looked.First, p.step.First)
+		}
+		to.feed(i, looked)
 		if to.writers[i].again || to.writers[i].stopped {
 			yield(say("writer %d looks at the log, which is another one", i), to)
 		}
@@ -163,7 +167,11 @@ func (w *world) send(i int, r record, yield func(taken, *world)) {
 		if w.sc.rule == "W4" {
 			to.writers[i].step.Last = int64(o) - 1
 		}
-		to.feed(i, ingest.Answered{Offset: int64(o)})
+		answered := ingest.Answered{Offset: int64(o), First: int64(to.first)}
+		if w.sc.rule == "W8 look" {
+			answered.First = 0
+		}
+		to.feed(i, answered)
 	}
 	yield(say("writer %d sends %+v, which lands at offset %d", i, r, o), to)
 	if w.unheard > 0 {
@@ -196,16 +204,21 @@ func (w *world) takeOver(i int) {
 	if e.Index != nil && (e.Index.Offset > e.Next || e.First == 0 && e.Incarnation == "") {
 		e.Index = nil
 	}
-	if e.Index == nil || e.Index.Offset < e.First {
+	if e.Index == nil || e.First > 0 {
 		e.Checkpoint = w.ledgerKnown()
 	}
 	switch w.sc.rule {
 	case "W2 index":
-		if e.Index != nil {
-			e.Index.Offset = max(e.Index.Offset, e.First)
+		if e.Index != nil && e.Index.Offset < e.First {
+			e.Index.Offset = e.First
+			e.First, e.Incarnation = 0, e.Index.State.Incarnation
 		}
 	case "W2 checkpoint":
 		e.Checkpoint = nil
+	case "W8 index":
+		if e.Index != nil && e.Index.Offset >= e.First {
+			e.First, e.Incarnation = 0, e.Index.State.Incarnation
+		}
 	case "W6":
 		if e.Index = w.known(""); e.Index != nil {
 			e.Incarnation = e.Index.State.Incarnation
@@ -214,6 +227,7 @@ func (w *world) takeOver(i int) {
 	p := &w.writers[i]
 	p.alive, p.again = true, false
 	w.feed(i, e)
+	p.step.First = int64(w.first)
 	if c, ok := p.todo.(ingest.SendClaim); ok {
 		if w.sc.rule == "W1" {
 			c.Incarnation = e.Fresh

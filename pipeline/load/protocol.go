@@ -305,7 +305,7 @@ func (l Loader) assigned(e Assigned) (Loader, []Action) {
 	recreated := l.anotherLog(e.First, e.Incarnation)
 	switch {
 	case e.Offset >= 0 && e.Metadata.Gap:
-		l.Flush = Flush{From: e.Offset, To: e.Metadata.To, State: e.Metadata.State, After: afterGap(e, e.Metadata.To), Gap: true}
+		l.Flush = Flush{From: e.Offset, To: e.Metadata.To, State: e.Metadata.State, After: l.afterGap(e, e.Metadata.To), Gap: true}
 		l.Phase = Recording
 		return l, []Action{Record{}}
 	case recreated || l.At < e.First:
@@ -317,7 +317,7 @@ func (l Loader) assigned(e Assigned) (Loader, []Action) {
 			l.Phase = Stopped
 			return l, []Action{Stop{Err: lost}}
 		}
-		l.Flush = Flush{From: l.At, To: e.First, State: l.State, After: afterGap(e, e.First), Gap: true}
+		l.Flush = Flush{From: l.At, To: e.First, State: l.State, After: l.afterGap(e, e.First), Gap: true}
 		l.Phase = Intending
 		return l, []Action{Commit{Offset: l.At, Metadata: Metadata{State: l.State, To: e.First, Gap: true, Ask: l.askAfter(l.At)}}}
 	case e.Offset >= 0 && e.Metadata.To > 0:
@@ -346,13 +346,13 @@ func (l Loader) askAfter(offset int64) int64 {
 }
 
 // afterGap is the state behind a gap: at the beginning of a new log, or unknown.
-func afterGap(e Assigned, to int64) message.State {
+func (l Loader) afterGap(e Assigned, to int64) message.State {
 	if to == 0 {
 		return message.Origin()
 	}
 	incarnation := e.Incarnation
 	if incarnation == "" {
-		incarnation = e.Metadata.State.Incarnation
+		incarnation = l.State.Incarnation // of the ledger, where the final commit of its flush is missing
 	}
 	return message.Unknown(incarnation)
 }

@@ -153,6 +153,18 @@ func TestWhereALoaderGoesOn(t *testing.T) {
 	}
 }
 
+// A log that retention emptied says nothing of its incarnation, and a commit whose flush only lacks its final one may not know it yet.
+func TestBehindAGapTheLedgersIncarnationStands(t *testing.T) {
+	e := Assigned{Offset: 0, Metadata: Metadata{State: message.Origin(), To: 5, Shape: "h"}, Ledger: &Checkpoint{To: 5, State: atFive}, First: 7, ContinueOnGap: true}
+	l, actions := Loader{}.Step(e)
+	if want := []Action{Commit{5, Metadata{State: atFive, To: 7, Gap: true}}}; !cmp.Equal(actions, want) {
+		t.Fatal(cmp.Diff(want, actions))
+	}
+	if l.Flush.After != message.Unknown("x") {
+		t.Errorf("behind the gap %+v", l.Flush.After)
+	}
+}
+
 func TestAfterAGapNothingIsValidUntilAClaim(t *testing.T) {
 	e := Assigned{Offset: 5, Metadata: Metadata{State: atFive}, Ledger: &Checkpoint{To: 5, State: atFive}, First: 7, Incarnation: "x", ContinueOnGap: true}
 	l := play(t, Loader{}, []Action{Record{}}, e, Committed{})

@@ -77,6 +77,7 @@ func TestParseTellsForeignFromCorrupt(t *testing.T) {
 
 func TestStateFollowsTheRulesOfTheLog(t *testing.T) {
 	claim := func(i string) Header { return Header{Kind: Claim, Incarnation: i} }
+	continues := func(i string) Header { return Header{Kind: Claim, Incarnation: i, Continues: true} }
 	batch := func(i string, epoch, seq int64) Header {
 		return Header{Kind: Batch, Incarnation: i, Epoch: epoch, Sequence: seq}
 	}
@@ -87,19 +88,22 @@ func TestStateFollowsTheRulesOfTheLog(t *testing.T) {
 		want    State
 		verdict Verdict
 	}{
-		"the first claim of a log gives it its incarnation":     {Origin(), claim("a"), State{"a", 9, 0}, Taken},
-		"a claim of the same incarnation takes over":            {at, claim("a"), State{"a", 9, 0}, Taken},
-		"a claim of another incarnation is void":                {at, claim("b"), at, VoidClaim},
-		"the batch that is due is valid":                        {at, batch("a", 5, 2), State{"a", 5, 3}, Valid},
-		"a lower number is a repeat":                            {at, batch("a", 5, 1), at, Repeat},
-		"a higher number is a gap":                              {at, batch("a", 5, 3), at, Gap},
-		"a batch of an earlier epoch is void":                   {at, batch("a", 4, 2), at, Void},
-		"a batch of a later epoch is void":                      {at, batch("a", 6, 0), at, Void},
-		"a batch of another incarnation is void":                {at, batch("b", 5, 2), at, Void},
-		"a batch before any claim is void":                      {Origin(), batch("", 0, 0), Origin(), Void},
-		"after a gap no batch is valid":                         {Unknown("a"), batch("a", 5, 0), Unknown("a"), Void},
-		"after a gap a claim of the incarnation counts":         {Unknown("a"), claim("a"), State{"a", 9, 0}, Taken},
-		"after a gap a claim of another incarnation stays void": {Unknown("a"), claim("b"), Unknown("a"), VoidClaim},
+		"the first claim of a log gives it its incarnation":           {Origin(), claim("a"), State{"a", 9, 0}, Taken},
+		"a claim of the same incarnation takes over":                  {at, claim("a"), State{"a", 9, 0}, Taken},
+		"a claim of another incarnation is void":                      {at, claim("b"), at, VoidClaim},
+		"the batch that is due is valid":                              {at, batch("a", 5, 2), State{"a", 5, 3}, Valid},
+		"a lower number is a repeat":                                  {at, batch("a", 5, 1), at, Repeat},
+		"a higher number is a gap":                                    {at, batch("a", 5, 3), at, Gap},
+		"a batch of an earlier epoch is void":                         {at, batch("a", 4, 2), at, Void},
+		"a batch of a later epoch is void":                            {at, batch("a", 6, 0), at, Void},
+		"a batch of another incarnation is void":                      {at, batch("b", 5, 2), at, Void},
+		"a batch before any claim is void":                            {Origin(), batch("", 0, 0), Origin(), Void},
+		"a claim that continues a log begins no new one":              {Origin(), continues("a"), Origin(), VoidClaim},
+		"it is taken behind a gap in a log of which nothing is known": {Unknown(""), continues("a"), State{"a", 9, 0}, Taken},
+		"there no batch is valid either":                              {Unknown(""), batch("", -1, 0), Unknown(""), Void},
+		"after a gap no batch is valid":                               {Unknown("a"), batch("a", 5, 0), Unknown("a"), Void},
+		"after a gap a claim of the incarnation counts":               {Unknown("a"), claim("a"), State{"a", 9, 0}, Taken},
+		"after a gap a claim of another incarnation stays void":       {Unknown("a"), claim("b"), Unknown("a"), VoidClaim},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got, verdict := c.state.Step(c.header, 9)

@@ -15,7 +15,18 @@ func Origin() State { return State{Epoch: -1} }
 
 // Unknown is the state after a gap: the log's incarnation is known but not which claim is in force, so that no batch is valid
 // until a claim comes. Writer and loader agree on it: the writer reads what lies in between again from the source.
-func Unknown(incarnation string) State { return State{Incarnation: incarnation, Epoch: -1} }
+//
+// Of a log that was eaten whole before anybody loaded any of it not even the incarnation is known. It has had its first claim,
+// which an Origin has not, so that a claim that continues it is taken.
+func Unknown(incarnation string) State {
+	if incarnation == "" {
+		return State{Epoch: eaten}
+	}
+	return State{Incarnation: incarnation, Epoch: -1}
+}
+
+// eaten is the epoch behind a gap in a log of which nothing is known.
+const eaten = -2
 
 // Verdict is what a record means at its place in the log.
 type Verdict int
@@ -46,7 +57,7 @@ func (s State) Step(h Header, offset int64) (State, Verdict) {
 		if s.Incarnation != "" && h.Incarnation != s.Incarnation {
 			return s, VoidClaim
 		}
-		if s.Incarnation == "" && h.Continues {
+		if s.Incarnation == "" && h.Continues && s.Epoch != eaten {
 			// It was on its way when the topic was deleted and created again. Began it the new log, both would have one incarnation
 			// and nobody could tell their offsets apart.
 			return s, VoidClaim

@@ -27,6 +27,12 @@ type Record struct {
 // Append writes the records to the partition in one request, acknowledged by all replicas, and returns the offset of the
 // first. When it returns an error nobody knows whether they were written, unless Refused says that they were not.
 func (c *Client) Append(ctx context.Context, name string, partition int, records ...Record) (int64, error) {
+	offset, _, err := c.AppendAndLook(ctx, name, partition, records...)
+	return offset, err
+}
+
+// AppendAndLook is Append that also returns the log's first offset at that moment, which a broker older than Kafka 1.0 gives as 0.
+func (c *Client) AppendAndLook(ctx context.Context, name string, partition int, records ...Record) (offset, first int64, err error) {
 	batch := make([]kafka.Record, len(records))
 	for i, r := range records {
 		headers := make([]kafka.Header, len(r.Headers))
@@ -42,12 +48,12 @@ func (c *Client) Append(ctx context.Context, name string, partition int, records
 		err = resp.Error
 	}
 	if err != nil {
-		return 0, Classify(c.needs(fmt.Errorf("append to %s/%d: %w", name, partition, err), "Write", "topic", name))
+		return 0, 0, Classify(c.needs(fmt.Errorf("append to %s/%d: %w", name, partition, err), "Write", "topic", name))
 	}
 	for i, err := range resp.RecordErrors {
-		return 0, Classify(fmt.Errorf("append to %s/%d: record %d: %w", name, partition, i, err))
+		return 0, 0, Classify(fmt.Errorf("append to %s/%d: record %d: %w", name, partition, i, err))
 	}
-	return resp.BaseOffset, nil
+	return resp.BaseOffset, resp.LogStartOffset, nil
 }
 
 // Refused reports whether an error of Append says that the broker looked at the records and did not write them.
