@@ -46,6 +46,63 @@ func TestChangedFile(t *testing.T) {
 	diff(t, "it has no rows", len(third.rows), 0)
 }
 
+// TestFileThatBecameEmpty empties a file that has brought rows: a program that writes it anew does that first, so the rows stay
+// until the file has something again, unless the source says that empty means gone.
+func TestFileThatBecameEmpty(t *testing.T) {
+	for _, c := range []struct {
+		name, file, before, after string
+		options                   Options
+		taken                     bool
+		err                       string
+	}{
+		{name: "JSON Lines without a byte", file: "a.jsonl", before: "{\"a\":1}\n", err: "allow_empty"},
+		{name: "JSON Lines of a mark and blank lines", file: "a.jsonl", before: "{\"a\":1}\n", after: "\ufeff\r\n \n", err: "allow_empty"},
+		{name: "JSON Lines in a gzip", file: "a.jsonl.gz", before: "{\"a\":1}\n", err: "allow_empty"},
+		{name: "a CSV with declared columns", file: "a.csv", before: "1\n", options: Options{Columns: []string{"a"}}, err: "allow_empty"},
+		{name: "a CSV without its header", file: "a.csv", before: "a\n1\n", err: "allow_empty"},
+		{name: "a JSON document", file: "a.json", before: `[{"a":1}]`, err: "allow_empty"},
+		{name: "a JSON document that says that there are none", file: "a.json", before: `[{"a":1}]`, after: "[]", taken: true},
+		{name: "JSON Lines, declared", file: "a.jsonl", before: "{\"a\":1}\n", options: Options{AllowEmpty: true}, taken: true},
+		{name: "a CSV with declared columns, declared", file: "a.csv", before: "1\n", options: Options{Columns: []string{"a"}, AllowEmpty: true}, taken: true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			p := newProject(t)
+			write := func(content string) {
+				data := []byte(content)
+				if strings.HasSuffix(c.file, ".gz") {
+					data = gzipped(data)
+				}
+				p.write(c.file, data)
+			}
+			write(c.before)
+			c.options.Path = Strings{c.file}
+			src := p.open(c.options)
+			first := p.read(src, c.file, nil)
+			diff(t, "rows before", len(first.rows), 1)
+			write(c.after)
+			second := p.read(src, c.file, first.cursor())
+			if c.taken {
+				if second.err != nil {
+					t.Fatal(second.err)
+				}
+				diff(t, "it replaces", second.replaces, []bool{true})
+				return
+			}
+			if !connectors.IsTransient(second.err) || !strings.Contains(second.err.Error(), c.err) {
+				t.Fatalf("got %v, want a transient error with %q", second.err, c.err)
+			}
+			diff(t, "nothing is yielded", len(second.cursors), 0)
+
+			write(c.before + "\n\n") // blank lines say nothing in any of the formats
+			third := p.read(src, c.file, first.cursor())
+			if third.err != nil {
+				t.Fatal(third.err)
+			}
+			diff(t, "what is delivered next is read", third.replaces, []bool{true})
+		})
+	}
+}
+
 func TestMergeReadsWholeAndReplacesNothing(t *testing.T) {
 	p := newProject(t)
 	p.write("a.csv", []byte("a\n1\n"))

@@ -2,6 +2,7 @@ package file
 
 import (
 	"archive/zip"
+	"bufio"
 	"bytes"
 	"compress/flate"
 	"context"
@@ -134,6 +135,34 @@ func (c *content) open() (io.Reader, error) {
 		r = &boundedReader{r: &gzipReader{z: z, packed: packed}, bounds: c.bounds, packed: c.size}
 	}
 	return r, nil
+}
+
+// blank reports that the unpacked content has nothing but a byte order mark, spaces and line ends. It reads up to the first
+// byte that is something.
+func (c *content) blank(ctx context.Context) (bool, error) {
+	r, err := c.open()
+	if err != nil {
+		return false, err
+	}
+	text := bufio.NewReader(contextReader{ctx, r})
+	// Less than three bytes are an error of Peek's and no mark; reading on meets the same error.
+	if mark, err := text.Peek(3); err == nil && string(mark) == "\ufeff" {
+		if _, err := text.Discard(len(mark)); err != nil {
+			return false, c.fail("read", err)
+		}
+	}
+	for {
+		b, err := text.ReadByte()
+		if err == io.EOF {
+			return true, nil
+		}
+		if err != nil {
+			return false, c.fail("read", err)
+		}
+		if b != ' ' && b != '\t' && b != '\r' && b != '\n' {
+			return false, nil
+		}
+	}
 }
 
 // compressed reports whether stored and unpacked bytes differ, so that an offset cannot be sought.

@@ -323,6 +323,16 @@ func (s *Source) plan(ctx context.Context, shard connectors.Stream, c *content, 
 		s.mu.Unlock()
 		return nil, nil
 	}
+	if cmp.Or(o.OnChange, replaceOnChange) == replaceOnChange && !o.AllowEmpty && old.Size > 0 {
+		// A program that writes a file anew empties it first: taking that at its word would delete all that the file brought.
+		blank, err := c.blank(ctx)
+		if err != nil {
+			return nil, c.blame(ctx, next, err)
+		}
+		if blank {
+			return nil, connectors.Transient(fmt.Errorf("%s: the file is empty and was not before; its rows stay: deliver it again, or set allow_empty: true if an empty file means that they are gone", c.place))
+		}
+	}
 	next.At = max(next.At, old.At+1) // the clock may have gone back
 	if o.OnChange == appendOnChange {
 		if err := c.appended(ctx, old); err != nil {

@@ -27,6 +27,7 @@ type Options struct {
 	Encoding string  `yaml:"encoding,omitempty" json:"encoding,omitempty" enum:"auto,utf-8,gb18030,gbk,gb2312" desc:"auto, utf-8, gb18030, gbk or gb2312 (the last two are read as gb18030, which holds both). auto is: what a byte order mark says; UTF-8 if all of the file is valid UTF-8; else GB18030. Defaults to auto."`
 	OnChange string  `yaml:"on_change,omitempty" json:"on_change,omitempty" enum:"replace,merge,append" desc:"What a changed file means: replace (its rows take the place of all it brought before, and rows that are gone from it are deleted), merge (read again, nothing is deleted) or append (only what was added at its end is read; csv and jsonl). Defaults to replace."`
 
+	AllowEmpty  bool          `yaml:"allow_empty,omitempty" json:"allow_empty,omitempty" desc:"With on_change: replace, a file that brought rows and is now empty (no bytes, or blank lines alone) is taken at its word: its rows are deleted. A csv with a header needs its header nevertheless. Defaults to false: such a file is taken for one that is still being written, and its rows stay."`
 	Settle      time.Duration `yaml:"settle,omitempty" json:"settle,omitempty" desc:"A file is taken once it has not changed for this long, such as 30s. Defaults to 0s: files are complete when they appear under their name."`
 	MaxRowBytes int64         `yaml:"max_row_bytes,omitempty" json:"max_row_bytes,omitempty" desc:"Longest row or record in bytes (at most 4194304). Longer ones go to the quarantine; an unclosed quote is given up after as much. Defaults to 1048576."`
 
@@ -192,6 +193,9 @@ func (o *Options) check(stream string) []connectors.OptionFault {
 	}
 	if o.Member != "" && !doublestar.ValidatePattern(o.Member) {
 		fault("member", fmt.Sprintf("%q is not a valid glob", o.Member), "close every [ and {")
+	}
+	if o.AllowEmpty && cmp.Or(o.OnChange, replaceOnChange) != replaceOnChange {
+		fault("allow_empty", "allow_empty is for on_change: replace alone: nothing is deleted with "+o.OnChange, "leave it out")
 	}
 	if o.Settle < 0 {
 		fault("settle", "the time is negative", "")
