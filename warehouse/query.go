@@ -80,6 +80,9 @@ func (w *Warehouse) Query(ctx context.Context, sql string, params map[string]str
 		if !ok {
 			return wrapped
 		}
+		if exception.Code == 81 && strings.Contains(exception.Message, "Database "+w.config.Database+" does not exist") {
+			return wrapped // nothing was ever loaded; that another database is not there is the statement's fault
+		}
 		switch exception.Code {
 		case 164: // READONLY
 			return fault.Usage(fmt.Errorf("query: only statements that read are allowed here: %w", shorten(err, exception)))

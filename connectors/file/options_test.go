@@ -49,6 +49,7 @@ func TestOptionFaults(t *testing.T) {
 		{"an unknown format", Options{Path: Strings{"a"}, Format: "xml"}, "format: csv, jsonl, json, xlsx, parquet"},
 		{"an unknown encoding", Options{Path: Strings{"a.csv"}, Encoding: "big5"}, "encoding: unknown encoding"},
 		{"append for a spreadsheet", Options{Path: Strings{"a"}, Format: "xlsx", OnChange: "append"}, "on_change: csv and jsonl only"},
+		{"an empty file where nothing is deleted", Options{Path: Strings{"a"}, OnChange: "merge", AllowEmpty: true}, "allow_empty: on_change: replace alone"},
 		{"header rows that fall", Options{Path: Strings{"a.csv"}, Header: HeaderRows{4, 3}}, "header: rise"},
 		{"a header among skipped rows", Options{Path: Strings{"a.csv"}, Header: HeaderRows{2}, SkipRows: 2}, "header: leave skip_rows out"},
 		{"a delimiter of two characters", Options{Path: Strings{"a.csv"}, Delimiter: ";;"}, "delimiter: one character"},
