@@ -41,7 +41,7 @@ func corrected(t *testing.T, b broker) *project {
 	p := newProject(t, map[string]string{
 		"headwater.yaml": killConfig(t, 2_000, b), "sources/figures.yaml": figuresYAML, "indicators/t.yaml": indicatorYAML,
 		"sources/others.yaml": strings.NewReplacer("source: figures", "source: others", "data/figures.csv", "data/others.csv").Replace(figuresYAML),
-		"data/figures.csv":    figures(0, 5000), "data/others.csv": strings.ReplaceAll(figures(0, 100), ",s", ",o"),
+		"data/figures.csv":    figures(0, 5000), "data/others.csv": figuresOf("o", figures(0, 100)),
 	})
 	p.must(t, "run")
 	p.write(t, "data/figures.csv", figures(3, 4000))
@@ -50,6 +50,9 @@ func corrected(t *testing.T, b broker) *project {
 	p.must(t, "quarantine", "dismiss", p.quarantinedID(t, "s1007"), "--why", "theirs")
 	if got, want := p.one(t, rereadOurs), text(3989, 3989, sumOf(4000, 1)+4242, 1, 1); got != want {
 		t.Fatalf("before: %s, want %s", got, want)
+	}
+	if got := p.one(t, rereadOthers); !strings.HasPrefix(got, "98 ") {
+		t.Fatalf("the other source: %s, want 98 records", got)
 	}
 	return p
 }
@@ -75,7 +78,7 @@ func TestASourceIsReadAgainIntoANewTable(t *testing.T) {
 		exchanged bool
 		run       bool // a run comes before the command is repeated
 	}{
-		{kill: ""}, {kill: "reread-reset"}, {kill: "reread-written", run: true}, {kill: "inserted:2"}, {kill: "reread-ahead", run: true},
+		{kill: ""}, {kill: "reread-reset"}, {kill: "reread-written", run: true}, {kill: "inserted:1"}, {kill: "reread-ahead", run: true},
 		{kill: "rebuild-exchanged", exchanged: true, run: true}, {kill: "before-ledger:1", exchanged: true}, {kill: "rebuild-settled", exchanged: true},
 	} {
 		t.Run("killed at "+c.kill, func(t *testing.T) {
@@ -144,7 +147,7 @@ func TestWhatTheSourceNoLongerHasIsNotDroppedUnasked(t *testing.T) {
 	p := newProject(t, map[string]string{
 		"headwater.yaml": killConfig(t, 2_000, embedded), "indicators/t.yaml": indicatorYAML,
 		"sources/figures.yaml": strings.Replace(figuresYAML, "data/figures.csv", "data/*.csv", 1),
-		"data/a.csv":           figures(3, 500), "data/b.csv": strings.ReplaceAll(figures(3, 300), ",s", ",b"),
+		"data/a.csv":           figures(3, 500), "data/b.csv": figuresOf("b", figures(3, 300)),
 	})
 	p.must(t, "run")
 	const current = "SELECT concat(toString(countIf(subject LIKE 's%')), ' ', toString(countIf(subject LIKE 'b%'))) FROM observation_current"
