@@ -21,13 +21,16 @@ type RebuildOptions struct {
 	Source  string
 	By, Why string
 	DryRun  bool // count and compare, and change nothing
+	// Absent allows RebuildFromSource to leave out what shards brought of which the source gives nothing any more.
+	Absent bool
 }
 
 // RebuildReport says what a rebuild did, or would do.
 type RebuildReport struct {
 	Table       string `json:"table"`
-	Flushes     int    `json:"flushes"`
-	Extracted   int64  `json:"extracted"` // rows of the source in its topic, and what became of them
+	Run         string `json:"run,omitempty"` // that read the source again
+	Flushes     int    `json:"flushes"`       // that were mapped anew; from the source, that were replaced
+	Extracted   int64  `json:"extracted"`     // rows of the source in its topic, and what became of them
 	Loaded      int64  `json:"loaded"`
 	Duplicate   int64  `json:"duplicate"`
 	Quarantined int64  `json:"quarantined"`
@@ -101,16 +104,8 @@ func (s *Session) Rebuild(ctx context.Context, opts RebuildOptions) (*RebuildRep
 // planRebuild gathers what is to be mapped anew, and refuses what cannot be had whole from Kafka.
 func (s *Session) planRebuild(ctx context.Context, source *project.Source) (r load.Rebuild, schema *schemas.Schema, err error) {
 	r = load.Rebuild{Source: source.Name, Settled: map[string]map[int64]map[uint32]bool{}}
-	for _, stream := range source.Streams {
-		mapping, ok := s.shaping.Program.Stream(source.Name, stream.Name)
-		if !ok {
-			return r, nil, fault.Permanent(fmt.Errorf("stream %s of source %s has no mapping: a fault of the program", stream.Name, source.Name))
-		}
-		if schema != nil && schema.Name != mapping.Schema().Name {
-			return r, nil, fault.Usage(fmt.Errorf("source %s fills the tables %s and %s; only a source that fills one table can be rebuilt from Kafka: headwater cursor reset %s, and then headwater run %s, read it again instead", source.Name, schema.Name, mapping.Schema().Name, source.Name, source.Name))
-		}
-		schema = mapping.Schema()
-		r.Streams = append(r.Streams, stream.Name)
+	if r.Streams, schema, err = s.oneTable(source); err != nil {
+		return r, nil, err
 	}
 	if r.Flushes, err = s.warehouse.FlushesOf(ctx, source.Name); err != nil {
 		return r, nil, err
@@ -118,7 +113,7 @@ func (s *Session) planRebuild(ctx context.Context, source *project.Source) (r lo
 	if len(r.Flushes) == 0 {
 		return r, nil, fault.Usage(fmt.Errorf("nothing of source %s was ever loaded", source.Name))
 	}
-	again := fmt.Sprintf("it can only be read again from the source: headwater cursor reset %s, and then headwater run %s", source.Name, source.Name)
+	again := fmt.Sprintf("it can only be read again from the source: headwater replay %s --from source", source.Name)
 	type log struct {
 		topic     string
 		partition int32
@@ -174,6 +169,22 @@ func (s *Session) planRebuild(ctx context.Context, source *project.Source) (r lo
 		}
 	}
 	return r, schema, nil
+}
+
+// oneTable gives the streams of a source and the schema of the one table that they fill: no two tables are exchanged in one step.
+func (s *Session) oneTable(source *project.Source) (streams []string, schema *schemas.Schema, err error) {
+	for _, stream := range source.Streams {
+		mapping, ok := s.shaping.Program.Stream(source.Name, stream.Name)
+		if !ok {
+			return nil, nil, fault.Permanent(fmt.Errorf("stream %s of source %s has no mapping: a fault of the program", stream.Name, source.Name))
+		}
+		if schema != nil && schema.Name != mapping.Schema().Name {
+			return nil, nil, fault.Usage(fmt.Errorf("source %s fills the tables %s and %s; only a source that fills one table can be rebuilt: headwater cursor reset %s, and then headwater run %s, read it again into the tables in force instead", source.Name, schema.Name, mapping.Schema().Name, source.Name, source.Name))
+		}
+		schema = mapping.Schema()
+		streams = append(streams, stream.Name)
+	}
+	return streams, schema, nil
 }
 
 // inOrder sorts flushes as they were first loaded: of records with one version the one that came last counts, and a replay comes

@@ -60,6 +60,46 @@ func (w *Works) reset(ctx context.Context, source *project.Source, opts ResetOpt
 	if errs := w.drain(ctx, []*project.Source{source}); len(errs) > 0 {
 		return nil, errors.Join(errs...)
 	}
+	reader, err := s.resettable(ctx, source, opts)
+	if err != nil {
+		return nil, err
+	}
+	run := NewRunID()
+	target := source.Name
+	if opts.Stream != "" {
+		target += "/" + opts.Stream
+	}
+	if opts.Shard != nil {
+		target += " " + *opts.Shard
+	}
+	entry := warehouse.AuditEntry{Who: cmp.Or(opts.By, writerName()), Command: "cursor reset", TargetKind: "cursor", Target: target, Why: opts.Why, Details: warehouse.AuditDetails(map[string]any{"run": run})}
+	var done []warehouse.Shard
+	err = s.warehouse.Audited(ctx, entry, func(e *warehouse.AuditEntry) error {
+		crash.Point("reset-asked")
+		err := w.writeResets(ctx, source, reader, run)
+		if err == nil {
+			err = errors.Join(w.drain(ctx, []*project.Source{source})...)
+		}
+		names := []string{}
+		for _, shard := range reader.given {
+			done = append(done, warehouse.Shard{Source: source.Name, Stream: shard.Name, Shard: shard.Shard})
+			names = append(names, shard.String())
+		}
+		slices.Sort(names)
+		const shown = 100
+		details := map[string]any{"run": run, "shards": len(names), "names": names[:min(shown, len(names))]}
+		e.Details = warehouse.AuditDetails(details)
+		crash.Point("reset-done")
+		return err
+	})
+	slices.SortFunc(done, func(a, b warehouse.Shard) int {
+		return cmp.Or(cmp.Compare(a.Stream, b.Stream), cmp.Compare(a.Shard, b.Shard))
+	})
+	return done, err
+}
+
+// resettable finds the shards whose cursors can be set back. What is in Kafka must have been loaded.
+func (s *Session) resettable(ctx context.Context, source *project.Source, opts ResetOptions) (*resetSource, error) {
 	known, err := s.warehouse.Shards(ctx, source.Name)
 	if err != nil {
 		return nil, err
@@ -80,44 +120,20 @@ func (w *Works) reset(ctx context.Context, source *project.Source, opts ResetOpt
 	if len(reader.shards) == 0 {
 		return nil, fault.Usage(fmt.Errorf("source %s has read no such shard; headwater cursor list %s shows what it has", source.Name, source.Name))
 	}
-	job := ingest.Job{Source: source.Name, Topic: source.Topic, Run: NewRunID(), Reader: reader, Streams: map[string]ingest.Preparer{}, Replay: true}
-	target := source.Name
+	return reader, nil
+}
+
+// writeResets writes the batches that set cursors back.
+func (w *Works) writeResets(ctx context.Context, source *project.Source, reader *resetSource, run string) error {
+	job := ingest.Job{Source: source.Name, Topic: source.Topic, Run: run, Reader: reader, Streams: map[string]ingest.Preparer{}, Replay: true}
 	for stream := range reader.shards {
 		job.Streams[stream] = asQuarantined{}
 	}
-	if opts.Stream != "" {
-		target += "/" + opts.Stream
+	result, err := w.Ingester.Ingest(ctx, job)
+	if err == nil && result.Elsewhere > 0 {
+		err = fault.Environment(fmt.Errorf("%d shards are read by another process: stop it first", result.Elsewhere))
 	}
-	if opts.Shard != nil {
-		target += " " + *opts.Shard
-	}
-	entry := warehouse.AuditEntry{Who: cmp.Or(opts.By, writerName()), Command: "cursor reset", TargetKind: "cursor", Target: target, Why: opts.Why, Details: warehouse.AuditDetails(map[string]any{"run": job.Run})}
-	var done []warehouse.Shard
-	err = s.warehouse.Audited(ctx, entry, func(e *warehouse.AuditEntry) error {
-		crash.Point("reset-asked")
-		result, err := w.Ingester.Ingest(ctx, job)
-		if err == nil && result.Elsewhere > 0 {
-			err = fault.Environment(fmt.Errorf("%d shards are read by another process: stop it first", result.Elsewhere))
-		}
-		if err == nil {
-			err = errors.Join(w.drain(ctx, []*project.Source{source})...)
-		}
-		names := []string{}
-		for _, shard := range reader.given {
-			done = append(done, warehouse.Shard{Source: source.Name, Stream: shard.Name, Shard: shard.Shard})
-			names = append(names, shard.String())
-		}
-		slices.Sort(names)
-		const shown = 100
-		details := map[string]any{"run": job.Run, "shards": len(names), "names": names[:min(shown, len(names))]}
-		e.Details = warehouse.AuditDetails(details)
-		crash.Point("reset-done")
-		return err
-	})
-	slices.SortFunc(done, func(a, b warehouse.Shard) int {
-		return cmp.Or(cmp.Compare(a.Stream, b.Stream), cmp.Compare(a.Shard, b.Shard))
-	})
-	return done, err
+	return err
 }
 
 // resetSource delivers for each shard that has been read one batch without rows, behind which the shard's cursor is at the

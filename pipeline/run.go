@@ -107,6 +107,25 @@ type Works struct {
 // Start runs the ingester and the loader until Stop. The caller has the run lock, which is what says that members of an earlier
 // process are dead. Linger is how long a flush waits for more rows.
 func (s *Session) Start(ctx context.Context, linger time.Duration, progress Progress) *Works {
+	w, serving := s.startWriting(ctx, linger, progress)
+	w.group.Go(func() error { return w.Loader.Serve(serving) })
+	return w
+}
+
+// startWriting is Start without the loader, which is there but does not serve: what is written stays in Kafka.
+func (s *Session) startWriting(ctx context.Context, linger time.Duration, progress Progress) (w *Works, serving context.Context) {
+	w = s.newWorks(linger, progress)
+	ctx, w.stop = context.WithCancel(ctx)
+	w.group, w.failed = errgroup.WithContext(ctx)
+	serving = w.failed
+	writing, release := context.WithCancel(serving)
+	w.release = release
+	w.group.Go(func() error { return w.Ingester.Serve(writing) })
+	return w, serving
+}
+
+// newWorks makes the parts; nothing runs yet.
+func (s *Session) newWorks(linger time.Duration, progress Progress) *Works {
 	t := &tally{counts: map[string]Counts{}, tell: progress}
 	w := &Works{session: s}
 	w.Ingester = ingest.New(ingest.Config{
@@ -130,13 +149,6 @@ func (s *Session) Start(ctx context.Context, linger time.Duration, progress Prog
 			})
 		},
 	})
-	ctx, w.stop = context.WithCancel(ctx)
-	w.group, w.failed = errgroup.WithContext(ctx)
-	serving := w.failed
-	writing, release := context.WithCancel(serving)
-	w.release = release
-	w.group.Go(func() error { return w.Ingester.Serve(writing) })
-	w.group.Go(func() error { return w.Loader.Serve(serving) })
 	return w
 }
 

@@ -1,6 +1,7 @@
 package pipeline
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -31,6 +32,7 @@ type VerifyOptions struct {
 	Rate     int64     // rows that are read from the source in a second at most; 0 means no limit
 	Limit    int       // differing keys that are kept for people; 0 means all
 	Repair   bool
+	By, Why  string // of a repair: who asks for it, defaults to this process, and their words
 	Progress Progress
 }
 
@@ -240,6 +242,23 @@ func (w *Works) mend(ctx context.Context, v *verifier) error {
 	for name := range reader.streams {
 		job.Streams[name] = asQuarantined{} // they were projected and masked when they were read
 	}
+	entry := warehouse.AuditEntry{Who: cmp.Or(v.opts.By, writerName()), Command: "verify --repair", TargetKind: "source", Target: v.source.Name, Why: v.opts.Why,
+		Details: warehouse.AuditDetails(map[string]any{"run": reader.run, "keys": len(v.found)})}
+	if err := s.warehouse.Audited(ctx, entry, func(*warehouse.AuditEntry) error { return w.writeMended(ctx, v, job) }); err != nil {
+		return err
+	}
+	v.report.Mended = len(v.found)
+	var err error
+	if v.report.Still, err = verify.Recheck(ctx, v.verify, v.found); err != nil {
+		return err
+	}
+	slices.SortFunc(v.report.Still, byKey)
+	v.report.Mended -= len(v.report.Still)
+	return nil
+}
+
+// writeMended brings the rows of a repair into the warehouse and accounts for them.
+func (w *Works) writeMended(ctx context.Context, v *verifier, job ingest.Job) error {
 	result, err := w.Ingester.Ingest(ctx, job)
 	report := v.report.Repair
 	report.Sources = append(report.Sources, SourceReport{
@@ -252,16 +271,7 @@ func (w *Works) mend(ctx context.Context, v *verifier) error {
 	recording, stop := context.WithTimeout(context.WithoutCancel(ctx), 15*time.Second)
 	defer stop()
 	report.Took = time.Since(report.Began)
-	if err := errors.Join(report.Err(), w.record(recording, report, "repair", 1), ctx.Err()); err != nil {
-		return err
-	}
-	v.report.Mended = len(v.found)
-	if v.report.Still, err = verify.Recheck(ctx, v.verify, v.found); err != nil {
-		return err
-	}
-	slices.SortFunc(v.report.Still, byKey)
-	v.report.Mended -= len(v.report.Still)
-	return nil
+	return errors.Join(report.Err(), w.record(recording, report, "repair", 1), ctx.Err())
 }
 
 // mendShard is the shard that carries what a repair writes. No connector names a shard so: theirs are paths and tables.

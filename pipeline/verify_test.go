@@ -341,9 +341,12 @@ func TestVerifyFindsWhatWasDamagedAndNothingElseAndMendsIt(t *testing.T) {
 	wrong := []string{"different c0102", "different c0103", "extra c9999", "missing c0100", "missing c0104"}
 	o.found(VerifyOptions{Source: "cases"}, wrong...)
 
-	mended := o.found(VerifyOptions{Source: "figures", Repair: true}, figures...)
+	mended := o.found(VerifyOptions{Source: "figures", Repair: true, By: "me", Why: "by hand"}, figures...)
 	if mended.Mended != 5 || len(mended.Still) != 0 || mended.Repair.Sources[0].Written != 5 || mended.Repair.Sources[0].Account.Loaded != 5 || mended.Repair.Sources[0].Account.Deleted != 1 {
 		t.Errorf("mended %d, still %v, %+v", mended.Mended, mended.Still, mended.Repair.Sources)
+	}
+	if got := o.one("SELECT concat(arrayStringConcat(arraySort(groupArray(outcome)), ' '), ', ', any(who), ', ', any(why)) FROM audit FINAL WHERE command = 'verify --repair' AND target = 'figures'"); got != "asked done, me, by hand" {
+		t.Errorf("the audit of the repair: %s, want asked done, me, by hand", got)
 	}
 	o.found(VerifyOptions{Source: "cases", Repair: true}, wrong...)
 	if n := o.one("SELECT count() FROM observation WHERE _run = '" + mended.Repair.Run + "'"); n != "5" {

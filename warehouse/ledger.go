@@ -19,6 +19,8 @@ const (
 	LedgerRepair = "repair" // a flush whose held rows went in later (L4); it replaces the flush's own row
 	// LedgerRebuild: the flush's rows were mapped anew when their table was rebuilt; it replaces the flush's own row.
 	LedgerRebuild = "rebuild"
+	// LedgerReplaced: the table has nothing of the flush any more, as it was filled anew from the source; it replaces the flush's own row.
+	LedgerReplaced = "replaced"
 )
 
 // LedgerRow accounts for the rows of one shard, run and schema within one flush. Its key is topic, partition, incarnation,
@@ -146,10 +148,10 @@ func (w *Warehouse) Held(ctx context.Context, topic string, partition int32) ([]
 		clickhouse.Named("topic", topic), clickhouse.Named("partition", int64(partition)))
 }
 
-// FlushesOf returns the flushes that brought messages of the source, by topic and partition and the oldest first, each with the
-// source's rows of the ledger.
+// FlushesOf returns the flushes that brought the messages of the source of which its tables are made, by topic and partition and the
+// oldest first, each with the source's rows of the ledger. Flushes that a later reading of the source has replaced are not among them.
 func (w *Warehouse) FlushesOf(ctx context.Context, source string) ([]HeldFlush, error) {
-	return w.flushes(ctx, "own.source = {source:String} AND own.extracted + own.messages + own.void_messages > 0", clickhouse.Named("source", source))
+	return w.flushes(ctx, "own.source = {source:String} AND own.kind != 'replaced' AND own.extracted + own.messages + own.void_messages > 0", clickhouse.Named("source", source))
 }
 
 func (w *Warehouse) flushes(ctx context.Context, where string, args ...any) ([]HeldFlush, error) {
@@ -227,11 +229,11 @@ func (w *Warehouse) Checkpoint(ctx context.Context, topic string, partition int3
 		Epoch       int64  `ch:"epoch"`
 		Next        int64  `ch:"next_sequence"`
 	}
-	// Repairs and rebuilds write old flushes anew and say nothing of where the log is.
+	// Repairs, rebuilds and replacements write old flushes anew and say nothing of where the log is.
 	const rows = " FINAL WHERE _deleted = 0 AND topic = {topic:String} AND partition = {partition:Int64}"
 	ledger := w.table("ledger")
 	if err := w.data.Select(ctx, &newest, "SELECT state_incarnation, from_offset, to_offset, epoch, next_sequence FROM "+ledger+rows+
-		" AND state_incarnation = (SELECT argMax(state_incarnation, (_version, to_offset)) FROM "+ledger+rows+" AND kind NOT IN ('repair', 'rebuild'))"+
+		" AND state_incarnation = (SELECT argMax(state_incarnation, (_version, to_offset)) FROM "+ledger+rows+" AND kind NOT IN ('repair', 'rebuild', 'replaced'))"+
 		" ORDER BY to_offset DESC, from_offset DESC LIMIT 1", at...); err != nil {
 		return Checkpoint{}, false, w.wrap(err, "read the ledger's checkpoint")
 	}

@@ -93,6 +93,29 @@ func (w *Warehouse) CompareShadow(ctx context.Context, schema *schemas.Schema, s
 	return c, nil
 }
 
+// EmptiedByShadow returns the shards of the source that have current records in the table in force and none in the shadow, where some
+// of the keys would be gone: those of a file that has another name now are not.
+func (w *Warehouse) EmptiedByShadow(ctx context.Context, schema *schemas.Schema, source string) ([]Shard, error) {
+	key := quoteNames(schema.Key())
+	current := func(table string) string {
+		return "(SELECT cityHash64(toString((" + key + "))) AS k, argMax((toString(_stream), toString(_shard), _deleted), (_version, _offset, _index)) AS last FROM " + w.table(table) + " WHERE _source = {source:String} GROUP BY " + key + " HAVING last.3 = 0)"
+	}
+	before, after := current(schema.TableName()), current(Shadow(schema).TableName())
+	var shards []struct {
+		Stream string `ch:"stream"`
+		Shard  string `ch:"shard"`
+	}
+	if err := w.data.Select(ctx, &shards, "SELECT last.1 AS stream, last.2 AS shard FROM "+before+" WHERE (stream, shard) NOT IN (SELECT last.1, last.2 FROM "+after+") GROUP BY stream, shard HAVING countIf(k NOT IN (SELECT k FROM "+after+")) > 0 ORDER BY stream, shard",
+		clickhouse.Named("source", source)); err != nil {
+		return nil, w.wrap(err, "look for shards that the rebuild of table "+schema.TableName()+" lacks")
+	}
+	out := make([]Shard, len(shards))
+	for i, s := range shards {
+		out[i] = Shard{Source: source, Stream: s.Stream, Shard: s.Shard}
+	}
+	return out, nil
+}
+
 // ExchangeShadow puts the rebuilt table in force, and the other one beside it, in one atomic step.
 func (w *Warehouse) ExchangeShadow(ctx context.Context, schema *schemas.Schema) error {
 	return w.exec(ctx, "exchange table "+schema.TableName()+" with its rebuild", "EXCHANGE TABLES "+w.table(schema.TableName())+" AND "+w.table(Shadow(schema).TableName()))

@@ -21,7 +21,7 @@ var errDiffers = errors.New("source and warehouse differ")
 
 func verifyCommand(a *app) *cobra.Command {
 	var opts pipeline.VerifyOptions
-	var day, from, to string
+	var day, from, to, by string
 	c := &cobra.Command{
 		Use:   "verify SOURCE",
 		Short: "Compares a source with the warehouse, key by key, and mends what differs",
@@ -43,7 +43,7 @@ environment is.`,
   headwater verify census --rate 5000 --limit 0 --json > differences.json`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			opts.Source = args[0]
+			opts.Source, opts.By, opts.Why = args[0], operator(by), strings.TrimSpace(opts.Why)
 			if opts.Limit < 0 || opts.Rate < 0 {
 				return fault.Usage(errors.New("--limit and --rate must be 0 (no limit) or more"))
 			}
@@ -82,6 +82,8 @@ environment is.`,
 	c.Flags().Int64Var(&opts.Rate, "rate", 0, "rows that are read from the source in a second at most; 0 for no limit")
 	c.Flags().IntVar(&opts.Limit, "limit", 50, "how many differing keys and days to show; 0 for all")
 	c.Flags().BoolVar(&opts.Repair, "repair", false, "mend what differs; nothing else may load meanwhile")
+	c.Flags().StringVar(&opts.Why, "why", "", "of a repair: the reason, for the record")
+	byFlag(c, &by)
 	return c
 }
 

@@ -95,6 +95,12 @@ func figures(generation, drop int) string {
 	return b.String()
 }
 
+// figuresOf gives the rows other subjects, which begin with the letter.
+func figuresOf(letter, content string) string {
+	header, rows, _ := strings.Cut(content, "\n")
+	return header + "\n" + strings.ReplaceAll(rows, ",s", ","+letter)
+}
+
 func cases() string {
 	var b strings.Builder
 	b.WriteString("id,region,opened\n")

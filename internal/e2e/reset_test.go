@@ -18,7 +18,7 @@ func TestAResetReadsEverythingAgainAndDoublesNothing(t *testing.T) {
 			p := newProject(t, map[string]string{
 				"headwater.yaml": killConfig(t, 30_000, embedded), "sources/figures.yaml": figuresYAML, "indicators/t.yaml": indicatorYAML,
 				"sources/others.yaml": strings.NewReplacer("source: figures", "source: others", "data/figures.csv", "data/others.csv").Replace(figuresYAML),
-				"data/figures.csv":    figures(0, 3000), "data/others.csv": strings.ReplaceAll(figures(0, 100), ",s", ",o"),
+				"data/figures.csv":    figures(0, 3000), "data/others.csv": figuresOf("o", figures(0, 100)),
 			})
 			p.must(t, "run")
 			// The same number of bytes at the same time: without a reset nobody looks into it.

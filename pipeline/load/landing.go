@@ -104,7 +104,7 @@ func (l *landing) told(a Action, took time.Duration) {
 func (l *landing) locate(ctx context.Context) (Assigned, error) {
 	cfg := l.service.cfg
 	out := Assigned{Offset: -1, ContinueOnGap: cfg.OnGap[l.id.topic]}
-	offset, text, ok, err := cfg.Client.Committed(ctx, l.gen.Group, l.id.topic, l.id.partition)
+	offset, text, ok, err := cfg.Client.Committed(ctx, cfg.Group, l.id.topic, l.id.partition)
 	if err != nil {
 		return out, err
 	}

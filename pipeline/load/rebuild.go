@@ -80,19 +80,8 @@ func (l *landing) rebuildFlush(ctx context.Context, source string, flush warehou
 	l.content, l.since = content, time.Now()
 	l.state = Loader{Ask: true, Flush: Flush{From: flush.Range.From, To: flush.Range.To, State: state, After: content.after, Shape: content.shape}}
 	defer func() { l.content.release() }()
-	for i, p := range content.tables {
-		for _, action := range []Action{Insert{Table: i}, Check{Table: i}, Remove{Table: i}} { // nothing is there, so that nothing need be asked
-			event, err := l.do(ctx, action)
-			if err != nil {
-				return err
-			}
-			if refused, ok := event.(Refused); ok {
-				return refused.Err
-			}
-			if checked, ok := event.(Checked); ok && !checked.Complete {
-				return fmt.Errorf("table %s: %w", p.schema.Name, errStillMissing)
-			}
-		}
+	if err := l.landInShadow(ctx); err != nil {
+		return err
 	}
 	before, after := int64(0), int64(0)
 	lines := map[account]bool{}
