@@ -95,8 +95,8 @@ var rules = []struct {
 	{
 		rule:   "commands, examples and test kits are nobody's foundation",
 		from:   []string{""},
-		except: []string{"cmd", "examples", "internal/bench", "internal/e2e", "internal/testkafka", "internal/testdb", "internal/faults", "internal/faultproxy"},
-		never:  []string{"cmd", "examples", "internal/bench", "internal/e2e", "internal/testkafka", "internal/testdb", "connectors/connectortest"},
+		except: []string{"cmd", "examples", "internal/bench", "internal/e2e", "internal/testkafka", "internal/testdb", "internal/testca", "internal/faults", "internal/faultproxy"},
+		never:  []string{"cmd", "examples", "internal/bench", "internal/e2e", "internal/testkafka", "internal/testdb", "internal/testca", "connectors/connectortest"},
 	},
 	{
 		rule:  "what the end-to-end tests expect is computed without anything of Headwater",

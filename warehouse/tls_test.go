@@ -1,16 +1,10 @@
 package warehouse_test
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
-	"crypto/x509/pkix"
 	"io"
 	"log"
-	"math/big"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
@@ -18,67 +12,36 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/headwater-data/headwater/internal/embedded/clickhouse/clickhousetest"
 	"github.com/headwater-data/headwater/internal/fault"
 	"github.com/headwater-data/headwater/internal/secret"
+	"github.com/headwater-data/headwater/internal/testca"
 	"github.com/headwater-data/headwater/schemas"
 	"github.com/headwater-data/headwater/warehouse"
 )
 
-// authority issues certificates for tests.
-type authority struct {
-	t           *testing.T
-	certificate *x509.Certificate
-	key         *ecdsa.PrivateKey
-}
-
-func newAuthority(t *testing.T) *authority {
+func newAuthority(t *testing.T) *testca.Authority {
 	t.Helper()
-	a := &authority{t: t}
-	a.certificate, a.key = a.sign(&x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "an authority of a test"}, IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
-	})
+	a, err := testca.New()
+	if err != nil {
+		t.Fatal(err)
+	}
 	return a
 }
 
-func (a *authority) sign(template *x509.Certificate) (*x509.Certificate, *ecdsa.PrivateKey) {
-	a.t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		a.t.Fatal(err)
-	}
-	template.NotBefore, template.NotAfter = time.Now().Add(-time.Hour), time.Now().Add(time.Hour)
-	parent, signer := a.certificate, a.key
-	if parent == nil {
-		parent, signer = template, key
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, parent, key.Public(), signer)
-	if err != nil {
-		a.t.Fatal(err)
-	}
-	certificate, err := x509.ParseCertificate(der)
-	if err != nil {
-		a.t.Fatal(err)
-	}
-	return certificate, key
-}
-
 // issue gives a certificate for a loopback server and a client of that name.
-func (a *authority) issue(name string) tls.Certificate {
-	a.t.Helper()
-	certificate, key := a.sign(&x509.Certificate{
-		SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: name}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, KeyUsage: x509.KeyUsageDigitalSignature,
-		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
-	})
-	return tls.Certificate{Certificate: [][]byte{certificate.Raw}, PrivateKey: key}
-}
-
-func (a *authority) pool() *x509.CertPool {
-	pool := x509.NewCertPool()
-	pool.AddCert(a.certificate)
-	return pool
+func issue(t *testing.T, a *testca.Authority, name string) tls.Certificate {
+	t.Helper()
+	certificate, key, err := a.Issue(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pair, err := tls.X509KeyPair(certificate, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return pair
 }
 
 // front stands before the embedded warehouse and speaks TLS. With clients it asks for a certificate and, as ClickHouse does,
@@ -139,12 +102,12 @@ func TestTheWarehouseBehindTLS(t *testing.T) {
 	t.Parallel()
 	server := clickhousetest.Start(t)
 	ours, foreign := newAuthority(t), newAuthority(t)
-	plain := newFront(t, server, ours.issue("warehouse"), nil)
-	mutual := newFront(t, server, ours.issue("warehouse"), ours.pool())
-	trust := func(a *authority, own ...tls.Certificate) *tls.Config {
-		return &tls.Config{RootCAs: a.pool(), Certificates: own, MinVersion: tls.VersionTLS12}
+	plain := newFront(t, server, issue(t, ours, "warehouse"), nil)
+	mutual := newFront(t, server, issue(t, ours, "warehouse"), ours.Pool())
+	trust := func(a *testca.Authority, own ...tls.Certificate) *tls.Config {
+		return &tls.Config{RootCAs: a.Pool(), Certificates: own, MinVersion: tls.VersionTLS12}
 	}
-	certificate := ours.issue("headwater-loader")
+	certificate := issue(t, ours, "headwater-loader")
 	for _, c := range []struct {
 		name   string
 		config warehouse.Config
@@ -164,7 +127,7 @@ func TestTheWarehouseBehindTLS(t *testing.T) {
 		{name: "a client certificate and a password", config: warehouse.Config{Addr: mutual.address(), User: server.User, Password: secret.New(server.Password), TLS: trust(ours, certificate)}},
 		{name: "no client certificate", config: warehouse.Config{Addr: mutual.address(), User: "headwater-loader", TLS: trust(ours)},
 			want: "check warehouse.tls.cert", kind: fault.KindEnvironment},
-		{name: "a client certificate of another authority", config: warehouse.Config{Addr: mutual.address(), User: "headwater-loader", TLS: trust(ours, foreign.issue("headwater-loader"))},
+		{name: "a client certificate of another authority", config: warehouse.Config{Addr: mutual.address(), User: "headwater-loader", TLS: trust(ours, issue(t, foreign, "headwater-loader"))},
 			want: "check warehouse.tls.cert", kind: fault.KindEnvironment},
 		{name: "somebody else's certificate", config: warehouse.Config{Addr: mutual.address(), User: "administrator", TLS: trust(ours, certificate)},
 			want: "Authentication failed", kind: fault.KindEnvironment},

@@ -112,7 +112,7 @@ broker:
 		}
 	})
 	t.Run("a certificate instead of a password", func(t *testing.T) {
-		certificate, key, err := c.CA.Client(user.Name)
+		certificate, key, err := c.CA.Issue(user.Name)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -28,6 +28,7 @@ import (
 	"github.com/segmentio/kafka-go"
 
 	"github.com/headwater-data/headwater/internal/fault"
+	"github.com/headwater-data/headwater/internal/testca"
 )
 
 // Options for a cluster. The zero value is one broker without login.
@@ -48,7 +49,7 @@ type User struct{ Name, Password string }
 // Cluster is a running cluster. Its methods may be called from any goroutine; those of one Broker not at the same time.
 type Cluster struct {
 	Brokers []*Broker
-	CA      *Authority // signs the listeners' certificates and those of clients; nil without Options.Users
+	CA      *testca.Authority // signs the listeners' certificates and those of clients; nil without Options.Users
 
 	options   Options
 	dir       string
@@ -180,7 +181,7 @@ func New(ctx context.Context, options Options) (_ *Cluster, err error) {
 	listeners := []string{plainListener, controllerListener}
 	if len(options.Users) > 0 {
 		listeners = append(listeners, tlsListener, mutualListener, saslListener, saslTLSListener)
-		if c.CA, err = NewAuthority(); err != nil {
+		if c.CA, err = testca.New(); err != nil {
 			return nil, err
 		}
 	}
@@ -417,7 +418,7 @@ func (b *Broker) settings() (map[string]string, error) {
 // secure adds logins, certificates and ACLs. Brokers and administrators come by the plain listener, where everybody is
 // ANONYMOUS.
 func (b *Broker) secure(settings map[string]string) error {
-	chain, key, err := b.cluster.CA.issue("127.0.0.1", true)
+	chain, key, err := b.cluster.CA.Issue("127.0.0.1")
 	if err != nil {
 		return err
 	}
@@ -428,7 +429,7 @@ func (b *Broker) secure(settings map[string]string) error {
 	maps.Copy(settings, map[string]string{
 		"authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer", "super.users": "User:ANONYMOUS",
 		"ssl.keystore.type": "PEM", "ssl.keystore.certificate.chain": string(chain), "ssl.keystore.key": string(key),
-		"ssl.truststore.type": "PEM", "ssl.truststore.certificates": string(b.cluster.CA.certificate),
+		"ssl.truststore.type": "PEM", "ssl.truststore.certificates": string(b.cluster.CA.Certificate()),
 		"ssl.principal.mapping.rules":                                           "RULE:^.*CN=([^,]+).*$/$1/,DEFAULT",
 		"listener.name." + strings.ToLower(mutualListener) + ".ssl.client.auth": "required",
 	})

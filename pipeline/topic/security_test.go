@@ -11,6 +11,7 @@ import (
 
 	"github.com/headwater-data/headwater/internal/fault"
 	"github.com/headwater-data/headwater/internal/secret"
+	"github.com/headwater-data/headwater/internal/testca"
 	"github.com/headwater-data/headwater/internal/testkafka"
 )
 
@@ -20,13 +21,13 @@ func TestLoginsAndEncryptionOnApacheKafka(t *testing.T) {
 	t.Parallel()
 	alice := testkafka.User{Name: "alice", Password: rand.Text()}
 	c := testkafka.Start(t, testkafka.Options{Users: []testkafka.User{alice}, Settings: map[string]string{"allow.everyone.if.no.acl.found": "true"}})
-	trust := func(a *testkafka.Authority) *tls.Config {
+	trust := func(a *testca.Authority) *tls.Config {
 		pool := x509.NewCertPool()
 		pool.AppendCertsFromPEM(a.Certificate())
 		return &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: pool}
 	}
-	certificate := func(a *testkafka.Authority) tls.Certificate {
-		certificate, key, err := a.Client("bob")
+	certificate := func(a *testca.Authority) tls.Certificate {
+		certificate, key, err := a.Issue("bob")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -36,7 +37,7 @@ func TestLoginsAndEncryptionOnApacheKafka(t *testing.T) {
 		}
 		return pair
 	}
-	stranger, err := testkafka.NewAuthority()
+	stranger, err := testca.New()
 	if err != nil {
 		t.Fatal(err)
 	}
