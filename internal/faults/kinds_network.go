@@ -114,30 +114,16 @@ func loseAtStart(ctx context.Context, c *campaign) error {
 	return c.met(ctx, o)
 }
 
-// holdKafka holds a request back until its client has given up and its successor is at work.
 func holdKafka(key kmsg.Key) func(ctx context.Context, c *campaign) error {
-	return func(ctx context.Context, c *campaign) error {
-		o := c.world.kafka.Hold(key)
-		i, err := c.busy(ctx)
-		if err != nil {
-			return err
-		}
-		if err := c.met(ctx, o); err != nil {
-			return err
-		}
-		c.kill(i)
-		if _, err := c.busy(ctx); err != nil {
-			return err
-		}
-		c.between(ctx, 0, time.Second)
-		o.Release()
-		c.between(ctx, 50*time.Millisecond, 500*time.Millisecond)
-		return nil
-	}
+	return func(ctx context.Context, c *campaign) error { return landLate(ctx, c, c.world.kafka.Hold(key)) }
 }
 
 func holdInsert(ctx context.Context, c *campaign) error {
-	o := c.world.http.Hold(faultproxy.Insert, []string{"observation", "hotline_case"}[c.rng.IntN(2)])
+	return landLate(ctx, c, c.world.http.Hold(faultproxy.Insert, []string{"observation", "hotline_case"}[c.rng.IntN(2)]))
+}
+
+// landLate holds a request back until its client has been killed and its successor is at work.
+func landLate(ctx context.Context, c *campaign, o *faultproxy.Order) error {
 	i, err := c.busy(ctx)
 	if err != nil {
 		return err

@@ -24,12 +24,12 @@ func init() {
 		kind{name: "stalled-past-session", weight: 2, make: stalled},
 		kind{name: "rebalance", weight: 2, make: rebalance},
 		kind{name: "scale-1-4-2", weight: 1, make: scale},
-		kind{name: "broker-kill", weight: 3, make: killBroker},
-		kind{name: "broker-stop-and-continue", weight: 1, make: stopBroker},
+		kind{name: "broker-kill", weight: 3, make: killServer(theBroker)},
+		kind{name: "broker-stop-and-continue", weight: 1, make: stopServer(theBroker)},
 		kind{name: "broker-lost", weight: 3, brokers: "kafka3", make: loseBroker},
 		kind{name: "broker-leader-change", weight: 3, brokers: "kafka3", make: changeLeaders},
-		kind{name: "warehouse-kill", weight: 3, make: killWarehouse},
-		kind{name: "warehouse-stop-and-continue", weight: 1, make: stopWarehouse},
+		kind{name: "warehouse-kill", weight: 3, make: killServer(theWarehouse)},
+		kind{name: "warehouse-stop-and-continue", weight: 1, make: stopServer(theWarehouse)},
 		kind{name: "away-past-deduplication-window", weight: 1, settle: true, lenient: true, make: pastWindow},
 		kind{name: "commits-expired", weight: 1, make: expireCommits},
 		kind{name: "warehouse-restored", weight: 1, settle: true, make: restoreWarehouse},
@@ -160,31 +160,42 @@ func scale(ctx context.Context, c *campaign) error {
 	return c.rest(1, c.rng.IntN(2) == 0)
 }
 
-func killBroker(ctx context.Context, c *campaign) error {
-	if _, err := c.busy(ctx); err != nil {
-		return err
+func theBroker(w *world) servers    { return w.broker }
+func theWarehouse(w *world) servers { return w.warehouse }
+
+// killServer kills one of the servers at any moment of the program's work, and starts it again.
+func killServer(of func(*world) servers) func(ctx context.Context, c *campaign) error {
+	return func(ctx context.Context, c *campaign) error {
+		if _, err := c.busy(ctx); err != nil {
+			return err
+		}
+		c.between(ctx, 0, 400*time.Millisecond)
+		all := of(c.world)
+		all.kill(c.rng.IntN(all.count()))
+		c.report.kills[c.options.broker]++
+		c.between(ctx, 0, 300*time.Millisecond)
+		if err := all.restore(ctx); err != nil {
+			return err
+		}
+		c.afterwards(ctx)
+		return nil
 	}
-	c.between(ctx, 0, 400*time.Millisecond)
-	c.world.broker.kill(c.rng.IntN(c.world.broker.count()))
-	c.report.kills[c.options.broker]++
-	c.between(ctx, 0, 300*time.Millisecond)
-	if err := c.world.broker.restore(ctx); err != nil {
-		return err
-	}
-	c.afterwards(ctx)
-	return nil
 }
 
-func stopBroker(ctx context.Context, c *campaign) error {
-	if _, err := c.busy(ctx); err != nil {
-		return err
+// stopServer lets one of the servers hang for a while.
+func stopServer(of func(*world) servers) func(ctx context.Context, c *campaign) error {
+	return func(ctx context.Context, c *campaign) error {
+		if _, err := c.busy(ctx); err != nil {
+			return err
+		}
+		all := of(c.world)
+		n := c.rng.IntN(all.count())
+		all.pause(n)
+		c.between(ctx, 200*time.Millisecond, 1500*time.Millisecond)
+		all.resume(n)
+		c.afterwards(ctx)
+		return nil
 	}
-	n := c.rng.IntN(c.world.broker.count())
-	c.world.broker.pause(n)
-	c.between(ctx, 200*time.Millisecond, 1500*time.Millisecond)
-	c.world.broker.resume(n)
-	c.afterwards(ctx)
-	return nil
 }
 
 // loseBroker leaves one of three brokers dead while the others work.
@@ -219,32 +230,6 @@ func changeLeaders(ctx context.Context, c *campaign) error {
 		return err
 	}
 	c.between(ctx, 0, time.Second)
-	return nil
-}
-
-func killWarehouse(ctx context.Context, c *campaign) error {
-	if _, err := c.busy(ctx); err != nil {
-		return err
-	}
-	c.between(ctx, 0, 400*time.Millisecond)
-	c.world.warehouse.kill(0)
-	c.report.kills[c.options.broker]++
-	c.between(ctx, 0, 300*time.Millisecond)
-	if err := c.world.warehouse.restore(ctx); err != nil {
-		return err
-	}
-	c.afterwards(ctx)
-	return nil
-}
-
-func stopWarehouse(ctx context.Context, c *campaign) error {
-	if _, err := c.busy(ctx); err != nil {
-		return err
-	}
-	c.world.warehouse.pause(0)
-	c.between(ctx, 200*time.Millisecond, 1500*time.Millisecond)
-	c.world.warehouse.resume(0)
-	c.afterwards(ctx)
 	return nil
 }
 

@@ -31,7 +31,7 @@ type world struct {
 	old    string // an older program, "" if there is none
 	log    *slog.Logger
 
-	broker    broker
+	broker    servers
 	warehouse *server
 	kafka     *faultproxy.Kafka
 	http      *faultproxy.HTTP
@@ -45,8 +45,8 @@ type world struct {
 	caseSchema string // of the cases, as the program has it
 }
 
-// broker is the Kafka of the campaign: embedded or Apache's.
-type broker interface {
+// servers are the processes of one kind under the campaign: the Kafka of it, embedded or Apache's, or the warehouse.
+type servers interface {
 	addresses() []string
 	login() string // lines of headwater.yaml
 	kill(n int)    // as kill -9 does

@@ -361,50 +361,66 @@ func aBrokerThatGoesAwayAndComesBackLosesNothing(t *testing.T, l *testLog) {
 	l.mustCount(t, shards)
 }
 
-func TestATopicThatIsCreatedAgainUnderAWriterThatIsIdle(t *testing.T) { // W6
+// idle is a writer that has written all that its source has, and looks at its partition every so often.
+type idle struct {
+	*testLog
+	broker *brokertest.Broker
+	*Ingester
+	source *numbers
+	end    End      // the partition that it writes
+	held   *holding // of it
+}
+
+func newIdle(t *testing.T) *idle {
 	b := brokertest.Start(t)
 	l := openLog(t, topic.Config{Addresses: []string{b.Addr}, User: b.User, Password: b.Password, Mechanism: b.Mechanism.Name()}, nil)
-	shards := map[string]int{"a": 40}
-	src := &numbers{mem: l.mem, shards: shards, step: 20}
 	i := New(Config{
 		Client: l.client, Index: l.index(), Group: l.group, Topics: []string{l.topic}, Checkpoints: noLedger{},
 		Allocator: l.mem, Logger: slog.New(slog.NewTextHandler(t.Output(), nil)), Writer: t.Name(),
 	})
 	i.lookEvery = 20 * time.Millisecond
+	w := &idle{testLog: l, broker: b, Ingester: i, source: &numbers{mem: l.mem, shards: map[string]int{"a": 40}, step: 20}}
 	ctx, stop := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() { done <- i.Serve(ctx) }()
-	defer func() {
+	t.Cleanup(func() {
 		stop()
 		if err := <-done; err != nil {
 			t.Error(err)
 		}
-	}()
-	if r, err := i.Ingest(ctx, l.job(src)); err != nil || r.Written != 40 {
-		t.Fatalf("%+v, %v", r, err)
-	}
-	var number int
-	for _, p := range []int{0, 1} {
-		if _, next, err := l.client.Bounds(ctx, l.topic, p); err != nil {
-			t.Fatal(err)
-		} else if next > 0 {
-			number = p
-		}
+	})
+	w.mustWrite(t)
+	w.end = End{l.topic, 0}
+	if _, next, err := l.client.Bounds(ctx, l.topic, 0); err != nil {
+		t.Fatal(err)
+	} else if next == 0 {
+		w.end.Partition = 1
 	}
 	i.mu.Lock()
-	h := i.held[End{l.topic, number}]
+	w.held = i.held[w.end]
 	i.mu.Unlock()
-	resp, err := b.Client().DeleteTopics(ctx, &kafka.DeleteTopicsRequest{Topics: []string{l.topic}})
-	if err = errors.Join(err, resp.Errors[l.topic]); err != nil {
+	return w
+}
+
+// mustWrite ingests, and expects that all of the source is written.
+func (w *idle) mustWrite(t *testing.T) {
+	t.Helper()
+	if r, err := w.Ingest(t.Context(), w.job(w.source)); err != nil || r.Written != 40 {
+		t.Fatalf("%+v, %v", r, err)
+	}
+}
+
+func TestATopicThatIsCreatedAgainUnderAWriterThatIsIdle(t *testing.T) { // W6
+	w := newIdle(t)
+	resp, err := w.broker.Client().DeleteTopics(t.Context(), &kafka.DeleteTopicsRequest{Topics: []string{w.topic}})
+	if err = errors.Join(err, resp.Errors[w.topic]); err != nil {
 		t.Fatal(err)
 	}
-	b.CreateTopic(l.topic, 2)
+	w.broker.CreateTopic(w.topic, 2)
 	// The writer has nothing to write; it must notice all the same.
-	h.mustNotice(t)
-	if r, err := i.Ingest(ctx, l.job(src)); err != nil || r.Written != 40 {
-		t.Fatalf("into the new topic: %+v, %v", r, err)
-	}
-	l.mustCount(t, shards)
+	w.held.mustNotice(t)
+	w.mustWrite(t)
+	w.mustCount(t, w.source.shards)
 }
 
 // mustNotice waits until the writer is to take its partition over anew.
@@ -428,46 +444,13 @@ func (h *holding) epoch() int64 {
 
 // TestRetentionThatEatsBesideAWriterThatIsIdle is rule W8: the loader has loaded nothing, and what is left is void behind its gap.
 func TestRetentionThatEatsBesideAWriterThatIsIdle(t *testing.T) {
-	b := brokertest.Start(t)
-	l := openLog(t, topic.Config{Addresses: []string{b.Addr}, User: b.User, Password: b.Password, Mechanism: b.Mechanism.Name()}, nil)
-	shards := map[string]int{"a": 40}
-	src := &numbers{mem: l.mem, shards: shards, step: 20}
-	i := New(Config{
-		Client: l.client, Index: l.index(), Group: l.group, Topics: []string{l.topic}, Checkpoints: noLedger{},
-		Allocator: l.mem, Logger: slog.New(slog.NewTextHandler(t.Output(), nil)), Writer: t.Name(),
-	})
-	i.lookEvery = 20 * time.Millisecond
-	ctx, stop := context.WithCancel(t.Context())
-	done := make(chan error, 1)
-	go func() { done <- i.Serve(ctx) }()
-	defer func() {
-		stop()
-		if err := <-done; err != nil {
-			t.Error(err)
-		}
-	}()
-	if r, err := i.Ingest(ctx, l.job(src)); err != nil || r.Written != 40 {
-		t.Fatalf("%+v, %v", r, err)
-	}
-	var number int
-	for _, p := range []int{0, 1} {
-		if _, next, err := l.client.Bounds(ctx, l.topic, p); err != nil {
-			t.Fatal(err)
-		} else if next > 0 {
-			number = p
-		}
-	}
-	i.mu.Lock()
-	h := i.held[End{l.topic, number}]
-	i.mu.Unlock()
-	before := h.epoch()
-	b.DeleteRecords(l.topic, int32(number), 1) // the claim; the batches are still there
+	w := newIdle(t)
+	before := w.held.epoch()
+	w.broker.DeleteRecords(w.topic, int32(w.end.Partition), 1) // the claim; the batches are still there
 	// The writer has nothing to write; it must notice all the same, and claim again.
-	h.mustNotice(t)
-	if r, err := i.Ingest(ctx, l.job(src)); err != nil || r.Written != 40 {
-		t.Fatalf("behind the gap: %+v, %v", r, err)
-	}
-	if after := h.epoch(); after <= before {
+	w.held.mustNotice(t)
+	w.mustWrite(t)
+	if after := w.held.epoch(); after <= before {
 		t.Errorf("the rows were read again under the claim at %d, which is gone; the one before was at %d", after, before)
 	}
 }
