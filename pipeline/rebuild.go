@@ -44,6 +44,25 @@ type RebuildReport struct {
 	Exchanged   bool   `json:"exchanged"`         // the rebuilt table is in force
 }
 
+// restLoading loads what of the source is in Kafka, and then keeps everybody from loading until unlock is called. The loader that it
+// returns is at rest: it is for building a shadow.
+func (s *Session) restLoading(ctx context.Context, source *project.Source) (loader *load.Service, unlock func(), err error) {
+	unlock, err = s.lock(ctx)
+	if errors.Is(err, ErrServed) {
+		return nil, nil, fault.Environment(fmt.Errorf("headwater start serves this project and loads into the table: stop it, replay, and start it again: %w", err))
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	works := s.Start(ctx, 0, nil)
+	errs := works.drain(ctx, []*project.Source{source})
+	if err := errors.Join(errors.Join(errs...), works.Stop()); err != nil {
+		unlock()
+		return nil, nil, err
+	}
+	return works.Loader, unlock, nil
+}
+
 // Rebuild maps a source's rows anew from Kafka, under the present mapping, into a table beside the one in force, and exchanges
 // both in one step when the counts agree: extracted = loaded + duplicate + quarantined + filtered in every flush, as many rows
 // extracted as the ledger has, every mapped record there, and the records of other sources the same. Then ledger and quarantine
@@ -54,34 +73,25 @@ func (s *Session) Rebuild(ctx context.Context, opts RebuildOptions) (*RebuildRep
 	if err != nil {
 		return nil, err
 	}
-	unlock, err := s.lock(ctx)
-	if errors.Is(err, ErrServed) {
-		return nil, fault.Environment(fmt.Errorf("headwater start serves this project and loads into the table: stop it, replay, and start it again: %w", err))
-	}
+	loader, unlock, err := s.restLoading(ctx, source)
 	if err != nil {
 		return nil, err
 	}
 	defer unlock()
-	// What is in Kafka is loaded ordinarily first; then loading rests.
-	works := s.Start(ctx, 0, nil)
-	errs := works.drain(ctx, []*project.Source{source})
-	if err := errors.Join(errors.Join(errs...), works.Stop()); err != nil {
-		return nil, err
-	}
 	r, schema, err := s.planRebuild(ctx, source)
 	if err != nil {
 		return nil, err
 	}
 	report := &RebuildReport{Table: schema.TableName(), Flushes: len(r.Flushes)}
 	if opts.DryRun {
-		_, err := s.buildShadow(ctx, works.Loader, r, schema, report)
+		_, err := s.buildShadow(ctx, loader, r, schema, report)
 		return report, errors.Join(err, s.warehouse.DropShadow(context.WithoutCancel(ctx), schema))
 	}
 	entry := warehouse.AuditEntry{Who: cmp.Or(opts.By, writerName()), Command: "replay", TargetKind: "source", Target: source.Name, Why: opts.Why,
 		Details: warehouse.AuditDetails(map[string]any{"from": "kafka", "table": report.Table, "flushes": report.Flushes})}
 	err = s.warehouse.Audited(ctx, entry, func(e *warehouse.AuditEntry) error {
 		crash.Point("rebuild-asked")
-		change, err := s.buildShadow(ctx, works.Loader, r, schema, report)
+		change, err := s.buildShadow(ctx, loader, r, schema, report)
 		if err != nil {
 			return errors.Join(err, s.warehouse.DropShadow(context.WithoutCancel(ctx), schema))
 		}

@@ -37,20 +37,11 @@ func (s *Session) RebuildFromSource(ctx context.Context, opts RebuildOptions) (*
 	if err != nil {
 		return nil, err
 	}
-	unlock, err := s.lock(ctx)
-	if errors.Is(err, ErrServed) {
-		return nil, fault.Environment(fmt.Errorf("headwater start serves this project and loads into the table: stop it, replay, and start it again: %w", err))
-	}
+	_, unlock, err := s.restLoading(ctx, source)
 	if err != nil {
 		return nil, err
 	}
 	defer unlock()
-	// What is in Kafka is loaded ordinarily first; then loading rests.
-	works := s.Start(ctx, 0, nil)
-	errs := works.drain(ctx, []*project.Source{source})
-	if err := errors.Join(errors.Join(errs...), works.Stop()); err != nil {
-		return nil, err
-	}
 	r, err := s.planReread(ctx, source, opts)
 	if err != nil {
 		return nil, err
@@ -227,7 +218,7 @@ func (r *reread) fill(ctx context.Context, read *Report, report *RebuildReport) 
 		for _, shard := range emptied[:min(shown, len(emptied))] {
 			names = append(names, strings.TrimSpace(shard.Stream+" "+shard.Shard))
 		}
-		return fault.Usage(fmt.Errorf("the table has records of %d shards of which nothing could be loaded now (%s): the source no longer has them, or the mapping refuses all of their rows. They would be gone; say --drop-absent if they are to be", len(emptied), strings.Join(names, ", ")))
+		return fault.Usage(fmt.Errorf("nothing could be loaded now of what the table has records of (%s): the source no longer has it, or the mapping refuses all of its rows. These records would be gone; say --drop-absent if they are to be", strings.Join(names, ", ")))
 	}
 	return nil
 }

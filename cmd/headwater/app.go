@@ -20,6 +20,7 @@ import (
 	"github.com/headwater-data/headwater/internal/problem"
 	"github.com/headwater-data/headwater/internal/project"
 	"github.com/headwater-data/headwater/internal/screen"
+	"github.com/headwater-data/headwater/pipeline"
 )
 
 // app is what the commands share: the streams, the flags that all of them have, and the connectors that the program knows.
@@ -234,6 +235,18 @@ func (a *app) logger(w io.Writer, p *project.Project) *slog.Logger {
 		return slog.New(slog.NewJSONHandler(w, options))
 	}
 	return slog.New(slog.NewTextHandler(w, options))
+}
+
+// inSession opens the project's session, shows on the way what takes long, and closes it after do. Whoever writes to the screen does so
+// afterwards.
+func (a *app) inSession(ctx context.Context, p *project.Project, do func(*pipeline.Session) error) error {
+	progress := screen.NewProgress(a.err, a.logger(a.err, p))
+	defer progress.Done()
+	session, err := pipeline.Open(ctx, p, pipeline.Options{Logger: a.logger(a.beside(progress), p), Stage: progress.Stage})
+	if err != nil {
+		return err
+	}
+	return errors.Join(do(session), session.Close())
 }
 
 // table returns a writer for rows on stdout: JSON with --json, else the format.

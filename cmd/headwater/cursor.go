@@ -10,6 +10,7 @@ import (
 	"github.com/headwater-data/headwater/internal/fault"
 	"github.com/headwater-data/headwater/internal/screen"
 	"github.com/headwater-data/headwater/pipeline"
+	"github.com/headwater-data/headwater/warehouse"
 )
 
 func cursorCommand(a *app) *cobra.Command {
@@ -103,15 +104,11 @@ headwater start must not be serving the project: it could be reading the source 
 			if _, err := p.Source(opts.Source); err != nil {
 				return err
 			}
-			progress := screen.NewProgress(a.err, a.logger(a.err, p))
-			session, err := pipeline.Open(cmd.Context(), p, pipeline.Options{Logger: a.logger(a.beside(progress), p), Stage: progress.Stage})
-			if err != nil {
-				progress.Done()
-				return causeOf(cmd.Context(), err)
-			}
-			done, err := session.Reset(cmd.Context(), opts)
-			progress.Done()
-			if err = errors.Join(err, session.Close()); err != nil {
+			var done []warehouse.Shard
+			if err := a.inSession(cmd.Context(), p, func(session *pipeline.Session) (err error) {
+				done, err = session.Reset(cmd.Context(), opts)
+				return err
+			}); err != nil {
 				return causeOf(cmd.Context(), err)
 			}
 			names := []string{}

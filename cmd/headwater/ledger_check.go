@@ -44,14 +44,11 @@ var discrepancyWords = map[warehouse.DiscrepancyKind]string{
 
 // checkLedger holds the ledger against the warehouse.
 func (a *app) checkLedger(ctx context.Context, p *project.Project, filter warehouse.BalanceFilter) error {
-	progress := screen.NewProgress(a.err, a.logger(a.err, p))
-	session, err := pipeline.Open(ctx, p, pipeline.Options{Logger: a.logger(a.beside(progress), p), Stage: progress.Stage})
-	progress.Done()
-	if err != nil {
-		return causeOf(ctx, err)
-	}
-	found, err := session.Discrepancies(ctx, filter)
-	if err = errors.Join(err, session.Close()); err != nil {
+	var found []pipeline.Finding
+	if err := a.inSession(ctx, p, func(session *pipeline.Session) (err error) {
+		found, err = session.Discrepancies(ctx, filter)
+		return err
+	}); err != nil {
 		return causeOf(ctx, err)
 	}
 	return a.showDiscrepancies(found)

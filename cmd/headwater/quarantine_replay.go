@@ -159,16 +159,10 @@ func (a *app) replay(ctx context.Context, opts pipeline.ReplayOptions) error {
 	}
 	report, err := pipeline.AskReplay(ctx, p, opts)
 	if errors.Is(err, pipeline.ErrNotServed) {
-		progress := screen.NewProgress(a.err, a.logger(a.err, p))
-		var session *pipeline.Session
-		session, err = pipeline.Open(ctx, p, pipeline.Options{Logger: a.logger(a.beside(progress), p), Stage: progress.Stage})
-		if err != nil {
-			progress.Done()
-			return causeOf(ctx, err)
-		}
-		report, err = session.Replay(ctx, opts)
-		progress.Done()
-		err = errors.Join(err, session.Close())
+		err = a.inSession(ctx, p, func(session *pipeline.Session) (err error) {
+			report, err = session.Replay(ctx, opts)
+			return err
+		})
 	}
 	if report != nil {
 		err = errors.Join(a.showReplay(report), err)

@@ -53,19 +53,16 @@ A source that fills several tables is refused: headwater cursor reset and headwa
 			if _, err := p.Source(opts.Source); err != nil {
 				return err
 			}
-			progress := screen.NewProgress(a.err, a.logger(a.err, p))
-			session, err := pipeline.Open(cmd.Context(), p, pipeline.Options{Logger: a.logger(a.beside(progress), p), Stage: progress.Stage})
-			if err != nil {
-				progress.Done()
-				return causeOf(cmd.Context(), err)
-			}
-			rebuild := session.Rebuild
-			if from == "source" {
-				rebuild = session.RebuildFromSource
-			}
-			report, err := rebuild(cmd.Context(), opts)
-			progress.Done()
-			if err = errors.Join(err, session.Close()); report == nil || err != nil && !report.Exchanged {
+			var report *pipeline.RebuildReport
+			err = a.inSession(cmd.Context(), p, func(session *pipeline.Session) (err error) {
+				rebuild := session.Rebuild
+				if from == "source" {
+					rebuild = session.RebuildFromSource
+				}
+				report, err = rebuild(cmd.Context(), opts)
+				return err
+			})
+			if report == nil || err != nil && !report.Exchanged {
 				return causeOf(cmd.Context(), err)
 			}
 			return causeOf(cmd.Context(), errors.Join(a.showRebuild(report), err))
