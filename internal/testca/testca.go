@@ -51,7 +51,8 @@ func (a *Authority) Pool() *x509.CertPool {
 	return pool
 }
 
-// Issue gives a certificate and its key, in PEM, to a server on the loopback or to a client; the common name is the client's user.
+// Issue gives a certificate and its key, in PEM, to a server or to a client: a server answers as name and as
+// 127.0.0.1, and a client logs in as name.
 func (a *Authority) Issue(name string) (certificate, key []byte, err error) {
 	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -63,7 +64,7 @@ func (a *Authority) Issue(name string) (certificate, key []byte, err error) {
 	}
 	der, err := x509.CreateCertificate(rand.Reader, &x509.Certificate{
 		SerialNumber: serial, Subject: pkix.Name{CommonName: name}, NotBefore: a.certificate.NotBefore, NotAfter: a.certificate.NotAfter,
-		DNSNames: []string{"localhost"}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
+		DNSNames: []string{name}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
 		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
 	}, a.certificate, private.Public(), a.key)
 	if err != nil {
