@@ -33,9 +33,10 @@ type Order struct {
 	left     int // requests still to be met; below 0 is without bound
 	met      int
 	act      action
-	status   int    // of answer
-	code     int    // of answer
-	text     string // of answer
+	status   int               // of answer
+	code     int               // of answer
+	text     string            // of answer
+	settings map[string]string // of amend
 	done     chan struct{}
 	released chan struct{} // of hold
 	once     sync.Once
@@ -47,6 +48,7 @@ const (
 	lose   action = iota // the answer, after the server has given it
 	answer               // in the server's place
 	hold                 // the request, until it is released
+	amend                // the request's settings
 )
 
 // Done is closed when the order has met as many requests as it was given for.

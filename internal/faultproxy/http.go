@@ -85,6 +85,12 @@ func (p *HTTP) Answer(kind Kind, table string, n, status, code int, text string)
 	return p.order(&Order{act: answer, status: status, code: code, text: text}, of(kind, table), n)
 }
 
+// Amend passes the next n statements of a kind on with other settings, so that the server itself refuses what it otherwise
+// would take: a memory limit that is too small, a user who may only read.
+func (p *HTTP) Amend(kind Kind, table string, n int, settings map[string]string) *Order {
+	return p.order(&Order{act: amend, settings: settings}, of(kind, table), n)
+}
+
 // Hold holds the next statement of a kind back until the order is released; others pass it. It reaches the server then even
 // if its client has given up.
 func (p *HTTP) Hold(kind Kind, table string) *Order {
@@ -162,7 +168,15 @@ func (p *HTTP) pass(w http.ResponseWriter, r *http.Request) {
 	if lost != nil {
 		ctx = p.ctx // the server is to finish whatever the client does
 	}
-	out, err := http.NewRequestWithContext(ctx, r.Method, "http://"+p.target+r.URL.RequestURI(), paced{body, ctx, &p.conditions})
+	address := *r.URL
+	if o := p.met(s, amend); o != nil {
+		query := address.Query()
+		for name, value := range o.settings {
+			query.Set(name, value)
+		}
+		address.RawQuery = query.Encode()
+	}
+	out, err := http.NewRequestWithContext(ctx, r.Method, "http://"+p.target+address.RequestURI(), paced{body, ctx, &p.conditions})
 	if err != nil {
 		panic(http.ErrAbortHandler)
 	}

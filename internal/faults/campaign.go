@@ -71,17 +71,15 @@ func (c *campaign) campaign(ctx context.Context) error {
 		if c.options.duration == 0 && c.report.kills[c.options.broker] >= c.options.kills {
 			break
 		}
-		if len(queue) == 0 { // each kind as often as its weight says, in a random order
+		if len(queue) == 0 {
 			for _, k := range kinds {
 				for range k.weight {
 					queue = append(queue, k)
 				}
 			}
-			plan.Shuffle(len(queue), func(i, j int) { queue[i], queue[j] = queue[j], queue[i] })
-			// The rare kinds come early, so that a short campaign has them too.
-			slices.SortStableFunc(queue, func(a, b *kind) int { return min(a.weight, 2) - min(b.weight, 2) })
-			if n > 0 {
-				plan.Shuffle(len(queue), func(i, j int) { queue[i], queue[j] = queue[j], queue[i] })
+			queue = shuffled(plan, queue)
+			if n == 0 { // each kind comes once before any comes again, so that a short campaign has them all
+				queue = append(shuffled(plan, kinds), queue...)
 			}
 		}
 		k := queue[0]
@@ -105,6 +103,12 @@ func (c *campaign) campaign(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+func shuffled(plan *rand.Rand, list []*kind) []*kind {
+	out := slices.Clone(list)
+	plan.Shuffle(len(out), func(i, j int) { out[i], out[j] = out[j], out[i] })
+	return out
 }
 
 func (c *campaign) kinds() []*kind {
