@@ -77,7 +77,10 @@ func (w *Warehouse) audit(ctx context.Context, e AuditEntry) (AuditEntry, error)
 	}
 	err := write()
 	if noTable(err) {
-		// The warehouse was last migrated by a program that had no audit.
+		// The warehouse was last migrated by a program that had no audit, or never: rights are given before the first run.
+		if err = w.createDatabase(ctx); err != nil {
+			return e, err
+		}
 		if err = w.exec(ctx, "make the audit table", ownSchema("audit").CreateTable(w.config.Database)); err == nil {
 			err = write()
 		}
@@ -85,10 +88,10 @@ func (w *Warehouse) audit(ctx context.Context, e AuditEntry) (AuditEntry, error)
 	return e, err
 }
 
-// noTable reports whether the error is that of a table that is not there.
+// noTable reports whether the error is that of a table, or its database, that is not there.
 func noTable(err error) bool {
 	exception, ok := errors.AsType[*clickhouse.Exception](err)
-	return ok && exception.Code == 60 // UNKNOWN_TABLE
+	return ok && (exception.Code == 60 || exception.Code == 81) // UNKNOWN_TABLE, UNKNOWN_DATABASE
 }
 
 // NewAuditID makes the id of a change: unique, and in the order of time.

@@ -1,6 +1,7 @@
 package warehouse
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"strings"
@@ -44,6 +45,11 @@ func Roles(database string, set *schemas.Set) []Role {
 		"DROP TABLE ON " + db + "._tmp_replace_*",
 		"ALTER ADD COLUMN, ALTER MODIFY COLUMN, ALTER COMMENT COLUMN, ALTER MODIFY COMMENT ON " + db + ".*",
 	}
+	// A replay fills a table beside the one in force and exchanges the two, for which a server asks for the right to drop both.
+	rebuilds := []string{
+		"SELECT(name, engine) ON system.databases",
+		"DROP TABLE ON " + db + ".*",
+	}
 	var reads []string
 	for _, table := range set.Names() {
 		schema, _ := set.Schema(table)
@@ -71,6 +77,7 @@ func Roles(database string, set *schemas.Set) []Role {
 	return []Role{
 		{Name: database + "_loader_role", User: database + "_loader", For: "makes and changes the tables, and loads", Grants: slices.Concat(looks, loads, defines)},
 		{Name: database + "_operator_role", User: database + "_operator", For: "loads, once the tables are there; cannot make or change any", Grants: slices.Concat(looks, loads)},
+		{Name: database + "_rebuilder_role", User: database + "_rebuilder", For: "replays: makes tables anew and exchanges them", Grants: slices.Concat(looks, loads, defines, rebuilds)},
 		{Name: database + "_reader_role", User: database + "_reader", For: "reads tables and views for BI, without what is in quarantine", Grants: reads},
 	}
 }
@@ -92,6 +99,21 @@ func (r Role) Statements(certificate bool) []string {
 		fmt.Sprintf("CREATE USER IF NOT EXISTS %s %s", user, login),
 		"GRANT "+name+" TO "+user, // which makes it a default role
 	)
+}
+
+// Apply makes the roles and their users on the warehouse's server, and may be repeated. The warehouse's user must be one who may
+// grant. It returns how many statements the server has taken.
+func (w *Warehouse) Apply(ctx context.Context, roles []Role, certificate bool) (int, error) {
+	n := 0
+	for _, r := range roles {
+		for _, statement := range r.Statements(certificate) {
+			if err := w.exec(ctx, statement, statement); err != nil {
+				return n, err
+			}
+			n++
+		}
+	}
+	return n, nil
 }
 
 // Script writes all roles as one script.

@@ -1,13 +1,20 @@
 package warehouse_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -98,6 +105,23 @@ func everything(ctx context.Context, b *bench) error {
 	return nil
 }
 
+// rebuild does what a replay does with the tables.
+func rebuild(ctx context.Context, b *bench) error {
+	schema := observationSchema(b.t)
+	for _, step := range []func() error{
+		func() error { return b.MakeShadow(ctx, schema, "s") },
+		func() error { _, err := b.CompareShadow(ctx, schema, "s"); return err },
+		func() error { _, err := b.EmptiedByShadow(ctx, schema, "s"); return err },
+		func() error { return b.ExchangeShadow(ctx, schema) },
+		func() error { return b.DropShadow(ctx, schema) },
+	} {
+		if err := step(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 func read(ctx context.Context, b *bench, sql string) error {
 	rows, err := b.Query(ctx, sql, nil)
 	if err != nil {
@@ -158,6 +182,7 @@ func role(t *testing.T, user string) warehouse.Role {
 func TestTheGrantsSufficeAndNoneIsTooMuch(t *testing.T) {
 	t.Parallel()
 	loader, operator, reader := role(t, "headwater_loader"), role(t, "headwater_operator"), role(t, "headwater_reader")
+	rebuilder := role(t, "headwater_rebuilder")
 	made := t.TempDir() // a warehouse that the loader has made
 	t.Run("the loader makes everything", func(t *testing.T) {
 		b := withRights(t, made, loader.Grants)
@@ -182,6 +207,15 @@ func TestTheGrantsSufficeAndNoneIsTooMuch(t *testing.T) {
 			}
 		}
 	})
+	t.Run("the rebuilder rebuilds", func(t *testing.T) {
+		b := withRights(t, copied(t, made), rebuilder.Grants)
+		if err := everything(b.ctx, b); err != nil {
+			t.Error(err)
+		}
+		if err := rebuild(b.ctx, b); err != nil {
+			t.Error(err)
+		}
+	})
 	t.Run("the reader reads", func(t *testing.T) {
 		b := withRights(t, copied(t, made), reader.Grants)
 		for _, from := range append(slices.Clone(warehouse.Views), "observation", "hotline_case", "ledger", "region") {
@@ -203,6 +237,11 @@ func TestTheGrantsSufficeAndNoneIsTooMuch(t *testing.T) {
 	rights := single(operator.Grants)
 	for _, right := range rights {
 		without(t, right, everything, copied(t, made), slices.DeleteFunc(slices.Clone(rights), func(r string) bool { return r == right }))
+	}
+	for _, right := range single(rebuilder.Grants) {
+		if !slices.Contains(single(loader.Grants), right) {
+			without(t, right, rebuild, copied(t, made), loader.Grants)
+		}
 	}
 	rights = single(loader.Grants)
 	for _, right := range rights {
@@ -251,7 +290,7 @@ func TestTheEngineUnderstandsTheGrants(t *testing.T) {
 		}
 	}
 	script := warehouse.Script(warehouse.Roles("headwater", schemas.Standard()), false)
-	if strings.Contains(script, "no_password") || strings.Count(script, "HOST NONE;") != 3 {
+	if strings.Contains(script, "no_password") || strings.Count(script, "HOST NONE;") != 4 {
 		t.Errorf("users can log in before they have a password:\n%s", script)
 	}
 	golden(t, "grants.sql", script)
@@ -259,4 +298,83 @@ func TestTheEngineUnderstandsTheGrants(t *testing.T) {
 
 func quoted(text string) string {
 	return "'" + strings.NewReplacer(`\`, `\\`, `'`, `\'`).Replace(text) + "'"
+}
+
+// administered stands before the embedded warehouse, which can have no other users: it takes what makes roles and users and
+// remembers it, and refuses what it is told to. All else is the engine's.
+type administered struct {
+	*httptest.Server
+	mu     sync.Mutex
+	taken  []string
+	refuse string
+}
+
+func newAdministered(t *testing.T, behind clickhousetest.Server) *administered {
+	t.Helper()
+	a := &administered{}
+	transport := &http.Transport{}
+	proxy := httputil.NewSingleHostReverseProxy(&url.URL{Scheme: "http", Host: behind.Addr})
+	proxy.Transport = transport
+	a.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, err := io.ReadAll(r.Body)
+		if err != nil {
+			t.Error(err)
+		}
+		r.Body = io.NopCloser(bytes.NewReader(body))
+		statement := string(body)
+		if !strings.HasPrefix(statement, "CREATE ROLE") && !strings.HasPrefix(statement, "CREATE USER") && !strings.HasPrefix(statement, "GRANT") {
+			proxy.ServeHTTP(w, r)
+			return
+		}
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		if a.refuse != "" && strings.HasPrefix(statement, a.refuse) {
+			w.Header().Set("X-ClickHouse-Exception-Code", "497")
+			w.WriteHeader(http.StatusForbidden)
+			fmt.Fprintf(w, "Code: 497. DB::Exception: %s: Not enough privileges. To execute this query, it's necessary to have the grant CREATE USER ON *.*. (ACCESS_DENIED)", behind.User)
+			return
+		}
+		a.taken = append(a.taken, statement)
+	}))
+	t.Cleanup(func() {
+		a.Close()
+		transport.CloseIdleConnections()
+	})
+	return a
+}
+
+// Grants are applied in order, before there is any table, and are in the audit table; one that the server refuses is told with
+// the right that is missing.
+func TestGrantsAreApplied(t *testing.T) {
+	t.Parallel()
+	server := clickhousetest.Start(t)
+	front := newAdministered(t, server)
+	w, err := warehouse.Open(t.Context(), warehouse.Config{Addr: strings.TrimPrefix(front.URL, "http://"), User: server.User, Password: secret.New(server.Password), Database: "granted"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.Close()
+	roles := warehouse.Roles("granted", schemas.Standard())
+	apply := func() (n int, err error) {
+		err = w.Audited(t.Context(), warehouse.AuditEntry{Who: "li", Command: "warehouse grants --apply", TargetKind: "grants", Target: "all", Why: "new"}, func(*warehouse.AuditEntry) error {
+			n, err = w.Apply(t.Context(), roles, false)
+			return err
+		})
+		return n, err
+	}
+	var want []string
+	for _, r := range roles {
+		want = append(want, r.Statements(false)...)
+	}
+	if n, err := apply(); err != nil || n != len(want) || !slices.Equal(front.taken, want) {
+		t.Errorf("%d of %d statements, %v; taken: %v", n, len(want), err, front.taken)
+	}
+	front.refuse = "CREATE USER"
+	if n, err := apply(); err == nil || fault.KindOf(err) != fault.KindEnvironment || !strings.Contains(err.Error(), "CREATE USER ON *.*") || n == 0 || n >= len(want) {
+		t.Errorf("%d statements, %v", n, err)
+	}
+	audits, err := w.Audits(t.Context(), warehouse.AuditFilter{TargetKind: "grants"})
+	if err != nil || len(audits) != 2 || audits[0].Outcome != warehouse.AuditFailed || audits[1].Outcome != warehouse.AuditDone {
+		t.Errorf("%v, %+v", err, audits)
+	}
 }

@@ -72,22 +72,24 @@ func (e *IncompatibleError) Error() string {
 	return b.String()
 }
 
+func (w *Warehouse) createDatabase(ctx context.Context) error {
+	// A server asks for the right to create even when there is nothing to create, and whoever only loads need not have it.
+	var there uint64
+	if err := w.wrap(w.server.QueryRow(ctx, "SELECT count() FROM system.databases WHERE name = {database:String}", clickhouse.Named("database", w.config.Database)).Scan(&there), "look for the database"); err != nil || there > 0 {
+		return err
+	}
+	return w.wrap(w.server.Exec(ctx, "CREATE DATABASE IF NOT EXISTS "+quoteName(w.config.Database)+
+		" COMMENT '源头数据仓 / Headwater: departmental data, standardised and accounted for'"), "create database")
+}
+
 // Migrate brings the database to what the set says: it creates the database, its tables and views, and lets tables follow
 // compatible changes of their schemas (fields added, types widened, titles). What is incompatible is refused with an
 // *IncompatibleError before anything is changed. It may be called at any time, again, and by several processes at once.
 func (w *Warehouse) Migrate(ctx context.Context, set *schemas.Set) ([]Change, error) {
 	w.migrating.Lock()
 	defer w.migrating.Unlock()
-	// A server asks for the right to create even when there is nothing to create, and whoever only loads need not have it.
-	var there uint64
-	if err := w.wrap(w.server.QueryRow(ctx, "SELECT count() FROM system.databases WHERE name = {database:String}", clickhouse.Named("database", w.config.Database)).Scan(&there), "look for the database"); err != nil {
+	if err := w.createDatabase(ctx); err != nil {
 		return nil, err
-	}
-	if there == 0 {
-		if err := w.wrap(w.server.Exec(ctx, "CREATE DATABASE IF NOT EXISTS "+quoteName(w.config.Database)+
-			" COMMENT '源头数据仓 / Headwater: departmental data, standardised and accounted for'"), "create database"); err != nil {
-			return nil, err
-		}
 	}
 	if err := w.dropOldScratch(ctx); err != nil {
 		return nil, err

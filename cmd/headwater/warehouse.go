@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/headwater-data/headwater/internal/embedded/clickhouse"
+	"github.com/headwater-data/headwater/internal/fault"
 	"github.com/headwater-data/headwater/internal/screen"
 	"github.com/headwater-data/headwater/pipeline"
 	"github.com/headwater-data/headwater/warehouse"
@@ -77,18 +79,32 @@ interrupted. The user reader can only read: give that one to BI tools.`,
 }
 
 func warehouseGrantsCommand(a *app) *cobra.Command {
-	var certificate bool
+	var certificate, apply bool
+	var why, by string
 	c := &cobra.Command{
 		Use:   "grants",
-		Short: "Prints the SQL that gives Headwater's users on a ClickHouse server the rights they need",
-		Long: `Prints statements for an administrator of the server to read and run; nothing is executed. There are three users: the loader makes
-and changes the tables and loads; the operator loads once they are there, and cannot make or change any; the reader is for BI
-and does not see rows in quarantine. They can log in only after the administrator has given them a password, or with
---certificate by a client certificate with the user's name as its common name. Print them again after schemas were added.`,
+		Short: "Prints or applies the SQL that gives Headwater's users on a ClickHouse server the rights they need",
+		Long: `Prints statements for an administrator of the server to read and run. There are four users: the loader makes and changes the
+tables and loads; the operator loads once they are there, and cannot make or change any; the rebuilder may replay, for which
+tables are dropped; the reader is for BI and does not see rows in quarantine. They can log in only after the administrator has
+given them a password, or with --certificate by a client certificate with the user's name as its common name. Print or apply
+them again after schemas were added.
+
+With --apply they are run on the project's warehouse, as the user that headwater.yaml names for it, who must be allowed to make
+users and to grant: give the administrator's name and password in the environment for that one command. It may be repeated;
+nothing that is there is taken away. headwater audit tells who did it.`,
 		Example: `  headwater warehouse grants > grants.sql
-  headwater warehouse grants --certificate`,
+  headwater warehouse grants --certificate
+  HEADWATER_CH_PASSWORD=… headwater warehouse grants --apply --why "the schemas have changed"`,
 		Args: cobra.NoArgs,
-		RunE: func(*cobra.Command, []string) error {
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			why = strings.TrimSpace(why)
+			if apply && why == "" {
+				return fault.Usage(errors.New("say why, for those who ask later: --why TEXT"))
+			}
+			if !apply && (why != "" || by != "") {
+				return fault.Usage(errors.New("--why and --by are for the record of what --apply changes: nothing is changed without it"))
+			}
 			p, _, err := a.loadSound()
 			if err != nil {
 				return err
@@ -98,6 +114,11 @@ and does not see rows in quarantine. They can log in only after the administrato
 				return err
 			}
 			roles := warehouse.Roles(settings.Database, p.Set())
+			if apply {
+				return a.withWarehouse(cmd.Context(), func(w *pipeline.Depot) error {
+					return a.applyGrants(cmd.Context(), w, roles, certificate, operator(by), why)
+				})
+			}
 			if a.json {
 				type role struct {
 					Role       string   `json:"role"`
@@ -116,5 +137,33 @@ and does not see rows in quarantine. They can log in only after the administrato
 		},
 	}
 	c.Flags().BoolVar(&certificate, "certificate", false, "users log in with client certificates instead of passwords")
+	c.Flags().BoolVar(&apply, "apply", false, "run the statements on the project's warehouse")
+	c.Flags().StringVar(&why, "why", "", "the reason, for the record (required with --apply)")
+	byFlag(c, &by)
 	return c
+}
+
+func (a *app) applyGrants(ctx context.Context, w *pipeline.Depot, roles []warehouse.Role, certificate bool, by, why string) error {
+	if w.Endpoint.Addr != "" {
+		return fault.Usage(errors.New("the embedded warehouse has one user for everything and one for reading, and can have no others: headwater warehouse serve tells them"))
+	}
+	var names []string
+	for _, r := range roles {
+		names = append(names, r.User)
+	}
+	entry := warehouse.AuditEntry{Who: by, Command: "warehouse grants --apply", TargetKind: "grants", Target: strings.Join(names, " "), Why: why}
+	n := 0
+	err := w.Audited(ctx, entry, func(e *warehouse.AuditEntry) (err error) {
+		n, err = w.Apply(ctx, roles, certificate)
+		e.Details = warehouse.AuditDetails(map[string]any{"statements": n, "certificate": certificate})
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	if a.json {
+		return a.encode(map[string]any{"users": names, "statements": n})
+	}
+	_, err = fmt.Fprintf(a.err, "The server has taken %s for %s.\n", plural(n, "statement"), strings.Join(names, ", "))
+	return err
 }

@@ -32,6 +32,28 @@ CREATE USER IF NOT EXISTS `headwater_operator` HOST NONE;
 GRANT `headwater_operator_role` TO `headwater_operator`;
 -- Then: ALTER USER `headwater_operator` IDENTIFIED WITH sha256_password BY '…' HOST ANY;
 
+-- headwater_rebuilder: replays: makes tables anew and exchanges them.
+CREATE ROLE IF NOT EXISTS `headwater_rebuilder_role`;
+GRANT SELECT(name, engine, sorting_key, partition_key, comment, database, metadata_modification_time) ON system.tables TO `headwater_rebuilder_role`;
+GRANT SELECT(table, name, type, default_expression, comment, database, position) ON system.columns TO `headwater_rebuilder_role`;
+GRANT SELECT(name, database, table, active, modification_time, level) ON system.parts TO `headwater_rebuilder_role`;
+GRANT SELECT(name) ON system.settings TO `headwater_rebuilder_role`;
+GRANT SELECT ON `headwater`.* TO `headwater_rebuilder_role`;
+GRANT INSERT ON `headwater`.* TO `headwater_rebuilder_role`;
+GRANT CREATE TABLE, DROP TABLE ON `headwater`._scratch_* TO `headwater_rebuilder_role`;
+GRANT TABLE ENGINE ON Memory TO `headwater_rebuilder_role`;
+GRANT CREATE DATABASE ON `headwater`.* TO `headwater_rebuilder_role`;
+GRANT CREATE TABLE ON `headwater`.* TO `headwater_rebuilder_role`;
+GRANT TABLE ENGINE ON ReplacingMergeTree TO `headwater_rebuilder_role`;
+GRANT DROP VIEW ON `headwater`.* TO `headwater_rebuilder_role`;
+GRANT DROP TABLE ON `headwater`._tmp_replace_* TO `headwater_rebuilder_role`;
+GRANT ALTER ADD COLUMN, ALTER MODIFY COLUMN, ALTER COMMENT COLUMN, ALTER MODIFY COMMENT ON `headwater`.* TO `headwater_rebuilder_role`;
+GRANT SELECT(name, engine) ON system.databases TO `headwater_rebuilder_role`;
+GRANT DROP TABLE ON `headwater`.* TO `headwater_rebuilder_role`;
+CREATE USER IF NOT EXISTS `headwater_rebuilder` HOST NONE;
+GRANT `headwater_rebuilder_role` TO `headwater_rebuilder`;
+-- Then: ALTER USER `headwater_rebuilder` IDENTIFIED WITH sha256_password BY '…' HOST ANY;
+
 -- headwater_reader: reads tables and views for BI, without what is in quarantine.
 CREATE ROLE IF NOT EXISTS `headwater_reader_role`;
 GRANT SELECT ON `headwater`.`air_reading` TO `headwater_reader_role`;
