@@ -375,7 +375,10 @@ func (i *instance) stop(within time.Duration) error {
 	select {
 	case <-i.ended:
 	case <-time.After(within):
-		return fmt.Errorf("%s does not end within %v after SIGTERM: %s", i.dir, within, i.tail())
+		tail := i.tail()
+		i.signal(syscall.SIGQUIT) // what its goroutines do goes into its log
+		<-i.ended
+		return fmt.Errorf("%s does not end within %v after SIGTERM; its log tells what its goroutines did: %s", i.dir, within, tail)
 	}
 	i.mu.Lock()
 	defer i.mu.Unlock()

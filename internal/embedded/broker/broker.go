@@ -71,8 +71,10 @@ type Broker struct {
 	failed   chan struct{} // closed when something acknowledged could not be kept
 	failure  error         // why; set before failed closes
 
-	stopClean context.CancelFunc
-	cleaning  sync.WaitGroup
+	silence silence
+
+	stopWatch context.CancelFunc
+	watching  sync.WaitGroup
 	closeOnce sync.Once
 	closeErr  error
 }
@@ -80,7 +82,7 @@ type Broker struct {
 // Open mends what the last end of the broker left behind in cfg.Dir, loads it and serves it. It returns when clients are
 // being answered.
 func Open(cfg Config) (*Broker, error) {
-	b := &Broker{cfg: cfg, log: cfg.Logger, failed: make(chan struct{})}
+	b := &Broker{cfg: cfg, log: cfg.Logger, failed: make(chan struct{}), silence: silence{groups: map[string]*heard{}}}
 	if b.log == nil {
 		b.log = slog.New(slog.DiscardHandler)
 	}
@@ -91,8 +93,11 @@ func Open(cfg Config) (*Broker, error) {
 		return nil, errors.Join(fmt.Errorf("open embedded broker in %s: %w", cfg.Dir, err), ignoreClosed(cfg.Listener.Close()))
 	}
 	ctx, stop := context.WithCancel(context.Background())
-	b.stopClean = stop
-	b.cleaning.Go(func() { b.cleanEvery(ctx, cleanInterval) })
+	b.stopWatch = stop
+	b.watching.Go(func() { b.cleanEvery(ctx, cleanInterval) })
+	if err := b.dismissEvery(ctx, silentInterval); err != nil {
+		return nil, errors.Join(err, b.Close())
+	}
 	return b, nil
 }
 
@@ -140,6 +145,9 @@ func (b *Broker) open() error {
 	cluster.ControlKey(int16(kmsg.OffsetCommit), b.checkCommit)
 	cluster.ControlKey(int16(kmsg.OffsetFetch), b.fetchOfNewGroup)
 	cluster.ControlKey(int16(kmsg.DeleteRecords), b.keepLastRecord)
+	cluster.ControlKey(int16(kmsg.JoinGroup), b.joins)
+	cluster.ControlKey(int16(kmsg.SyncGroup), b.beats)
+	cluster.ControlKey(int16(kmsg.Heartbeat), b.beats)
 	return nil
 }
 
@@ -158,8 +166,8 @@ func (b *Broker) Failed() <-chan struct{} { return b.failed }
 // with what the broker had to keep. Closing twice returns the same.
 func (b *Broker) Close() error {
 	b.closeOnce.Do(func() {
-		b.stopClean()
-		b.cleaning.Wait()
+		b.stopWatch()
+		b.watching.Wait()
 		b.cluster.Close()
 		select {
 		case <-b.failed:

@@ -6,11 +6,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/segmentio/kafka-go"
+	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 	"github.com/twmb/franz-go/pkg/sasl/scram"
@@ -393,4 +395,62 @@ func TestOffsetsNeverStartAgain(t *testing.T) {
 	if offset := produce(t, b, "topic", record("", "next")); offset != 5 {
 		t.Errorf("got offset %d, want 5", offset)
 	}
+}
+
+// A member that dies while it waits for the answer to its join is dismissed when its session is over, and what was assigned to
+// it goes to those who live.
+func TestAMemberThatDiesWhileItIsAnsweredIsDismissed(t *testing.T) {
+	b := brokertest.Start(t)
+	b.CreateTopic("topic", 2)
+	login := kgo.SASL(scram.Auth{User: b.User, Pass: b.Password.Reveal()}.AsSha256Mechanism())
+	alive, err := kgo.NewClient(kgo.SeedBrokers(b.Addr), login, kgo.ConsumerGroup("group"), kgo.ConsumeTopics("topic"),
+		kgo.Balancers(kgo.RangeBalancer()), kgo.SessionTimeout(time.Second), kgo.HeartbeatInterval(100*time.Millisecond))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer alive.Close()
+	assigned := func(members, partitions int) {
+		t.Helper()
+		if _, err := b.Cluster().WaitGroupInfo(testContext(t), "group", func(g *kfake.GroupInfo) bool {
+			return g != nil && g.State == "Stable" && len(g.Members) == members && g.NumAssigned() == 2 && slices.ContainsFunc(g.Members, func(m kfake.GroupMember) bool { return m.NumAssigned() == partitions })
+		}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	assigned(1, 2)
+	dying, err := kgo.NewClient(kgo.SeedBrokers(b.Addr), login)
+	if err != nil {
+		t.Fatal(err)
+	}
+	join := kmsg.NewJoinGroupRequest()
+	join.Group, join.SessionTimeoutMillis, join.RebalanceTimeoutMillis, join.ProtocolType = "group", 1000, 30000, "consumer"
+	meta := kmsg.NewConsumerMemberMetadata()
+	meta.Topics = []string{"topic"}
+	protocol := kmsg.NewJoinGroupRequestProtocol()
+	protocol.Name, protocol.Metadata = "range", meta.AppendTo(nil)
+	join.Protocols = []kmsg.JoinGroupRequestProtocol{protocol}
+	first, err := join.RequestWith(testContext(t), dying)
+	if err != nil {
+		t.Fatal(err)
+	}
+	join.MemberID = first.MemberID
+	gone := make(chan struct{})
+	// The dying member's connection is closed when the broker has its join and before the others have joined again.
+	b.Cluster().ControlKey(int16(kmsg.JoinGroup), func(kreq kmsg.Request) (kmsg.Response, error, bool) {
+		b.Cluster().KeepControl()
+		if req := kreq.(*kmsg.JoinGroupRequest); req.MemberID != join.MemberID {
+			b.Cluster().SleepControl(func() { <-gone })
+		}
+		return nil, nil, false
+	})
+	go func() {
+		_, _ = join.RequestWith(context.Background(), dying) // it gets no answer
+	}()
+	if _, err := b.Cluster().WaitGroupInfo(testContext(t), "group", func(g *kfake.GroupInfo) bool { return g != nil && g.State == "PreparingRebalance" }); err != nil {
+		t.Fatal(err)
+	}
+	dying.Close()
+	close(gone)
+	assigned(2, 1) // the dead one has one of the two
+	assigned(1, 2)
 }
