@@ -28,12 +28,12 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 type warehouse struct {
 	*httptest.Server
 	inserts, selects atomic.Int32
-	bodies           chan string
+	bodies, settings chan string
 }
 
 func newWarehouse(t *testing.T) (*warehouse, *faultproxy.HTTP, *http.Client) {
 	t.Helper()
-	w := &warehouse{bodies: make(chan string, 16)}
+	w := &warehouse{bodies: make(chan string, 16), settings: make(chan string, 16)}
 	w.Server = httptest.NewServer(http.HandlerFunc(func(out http.ResponseWriter, r *http.Request) {
 		body, err := io.ReadAll(r.Body)
 		if err != nil {
@@ -45,6 +45,7 @@ func newWarehouse(t *testing.T) (*warehouse, *faultproxy.HTTP, *http.Client) {
 			w.selects.Add(1)
 		}
 		w.bodies <- string(body)
+		w.settings <- r.URL.Query().Get("max_memory_usage")
 		out.Header().Set("X-ClickHouse-Query-Id", "q")
 		fmt.Fprint(out, "done")
 	}))
@@ -132,6 +133,19 @@ func TestAnExceptionIsAnsweredInTheServersPlace(t *testing.T) {
 	o.Cancel()
 	if status, _, _, err := post(client, p, "INSERT INTO a", "rows"); err != nil || status != 200 {
 		t.Error(status, err)
+	}
+}
+
+func TestAnAmendedStatementHasOtherSettings(t *testing.T) {
+	w, p, client := newWarehouse(t)
+	o := p.Amend(faultproxy.Insert, "", 1, map[string]string{"max_memory_usage": "1"})
+	for range 2 {
+		if status, _, _, err := post(client, p, "INSERT INTO a", "rows"); err != nil || status != 200 {
+			t.Fatal(status, err)
+		}
+	}
+	if got := []string{<-w.settings, <-w.settings}; o.Met() != 1 || got[0] != "1" || got[1] != "" {
+		t.Errorf("met %d, passed on with %q", o.Met(), got)
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"io"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -17,22 +18,32 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m)
 }
 
-// TestABoundedCampaign is the part of `make faults` that every test run has time for: each kind that it names once, as far as
-// it comes about, and some kills, on the embedded broker.
+// The part of `make faults` that every test run has time for: each kind that is named once, as far as it comes about, and some
+// kills.
 func TestABoundedCampaign(t *testing.T) {
-	kinds := "kill,kill-at-inserted,kill-at-intent,kill-at-produced,answer-lost-produce,answer-lost-offset-commit,answer-lost-insert,answer-lost-at-start,broker-kill,warehouse-kill,stalled-past-session"
-	var out, errs bytes.Buffer
-	err := run(t.Context(), []string{"-kills", "15", "-every", "12", "-rows", "1500", "-v", "-kinds", kinds, "-dir", t.TempDir()}, &out, &errs)
-	if err != nil {
-		t.Fatalf("%v\n%s\n%s", err, out.String(), errs.String())
-	}
-	line := out.String()[strings.LastIndex(strings.TrimSpace(out.String()), "\n")+1:]
-	var r result
-	if err := json.Unmarshal([]byte(strings.TrimPrefix(line, "RESULT ")), &r); err != nil {
-		t.Fatalf("%v: %s", err, line)
-	}
-	if r.Kills < 15 || r.Lost != 0 || r.Doubled != 0 || r.Rows == 0 || r.Kinds < 8 {
-		t.Errorf("%+v\n%s", r, out.String())
+	for broker, c := range map[string]struct {
+		kills, kinds int
+		named        string
+	}{
+		"embedded": {15, 8, "kill,kill-at-inserted,kill-at-intent,kill-at-produced,answer-lost-produce,answer-lost-offset-commit,answer-lost-insert,answer-lost-at-start,broker-kill,warehouse-kill,stalled-past-session"},
+		"kafka3":   {8, 4, "kill,kill-at-inserted,answer-lost-produce,broker-kill,broker-leader-change,message-duplicated"},
+	} {
+		t.Run(broker, func(t *testing.T) {
+			t.Parallel()
+			var out, errs bytes.Buffer
+			err := run(t.Context(), []string{"-broker", broker, "-kills", strconv.Itoa(c.kills), "-every", "12", "-rows", "1500", "-v", "-kinds", c.named, "-dir", t.TempDir()}, &out, &errs)
+			if err != nil {
+				t.Fatalf("%v\n%s\n%s", err, out.String(), errs.String())
+			}
+			line := out.String()[strings.LastIndex(strings.TrimSpace(out.String()), "\n")+1:]
+			var r result
+			if err := json.Unmarshal([]byte(strings.TrimPrefix(line, "RESULT ")), &r); err != nil {
+				t.Fatalf("%v: %s", err, line)
+			}
+			if r.Kills < c.kills || r.Lost != 0 || r.Doubled != 0 || r.Rows == 0 || r.Kinds < c.kinds {
+				t.Errorf("%+v\n%s", r, out.String())
+			}
+		})
 	}
 }
 
