@@ -74,7 +74,11 @@ func TestALedgerRowWrittenAgainReplacesItself(t *testing.T) {
 	b := migrated(t)
 	first, second := ledgerRow(5, 9, 0), ledgerRow(5, 9, 60)
 	second.Held, second.Loaded, second.Kind = 1, 3, warehouse.LedgerRepair
-	for i, row := range []warehouse.LedgerRow{first, second, first} {
+	// The clock of who repairs is behind: what is written later counts.
+	for i, row := range []warehouse.LedgerRow{second, first, second} {
+		if i == 2 {
+			row.LoadedAt = at(-3600)
+		}
 		if err := b.WriteLedger(b.ctx, fmt.Sprint(i), []warehouse.LedgerRow{row}); err != nil {
 			t.Fatal(err)
 		}
@@ -139,6 +143,11 @@ func TestTheCheckpointIsTheNewestFlushOfTheLogAsItIs(t *testing.T) {
 		},
 		"flushes of the new log, with lower offsets": {
 			rows:  []warehouse.LedgerRow{ledgerRow(0, 100, 0), gap(100, 0, "", 10), renewed(ledgerRow(0, 4, 20))},
+			known: true, want: warehouse.Checkpoint{From: 0, To: 4, Incarnation: "new", Epoch: 1, Next: 4},
+			cursor: warehouse.ShardCursor{Cursor: []byte{0, 255, 4}, Offset: 3, Epoch: 1, Sequence: 3},
+		},
+		"a new log whose loader's clock is hours behind that of the old one's": {
+			rows:  []warehouse.LedgerRow{ledgerRow(0, 100, 20_000), gap(100, 0, "", 20_010), renewed(ledgerRow(0, 4, 20))},
 			known: true, want: warehouse.Checkpoint{From: 0, To: 4, Incarnation: "new", Epoch: 1, Next: 4},
 			cursor: warehouse.ShardCursor{Cursor: []byte{0, 255, 4}, Offset: 3, Epoch: 1, Sequence: 3},
 		},

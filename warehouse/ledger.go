@@ -81,7 +81,7 @@ func (r LedgerRow) Balanced() bool {
 }
 
 // WriteLedger writes the rows as one block under the token. A row that does not balance is refused: it would hide a loss.
-// Of two rows with the same key the one with the later LoadedAt counts.
+// Of two rows with the same key the one that was written later counts, and of two of one call the one with the later LoadedAt.
 func (w *Warehouse) WriteLedger(ctx context.Context, token string, rows []LedgerRow) error {
 	for i := range rows {
 		rows[i].Kind = cmp.Or(rows[i].Kind, LedgerFlush)
@@ -90,7 +90,50 @@ func (w *Warehouse) WriteLedger(ctx context.Context, token string, rows []Ledger
 				r.Topic, r.Partition, r.From, r.To, r.Source, r.Stream, r.Shard, r.Extracted, r.Loaded, r.Duplicate, r.Quarantined, r.Filtered, r.Held)
 		}
 	}
-	return insertOwn(ctx, w, "ledger", token, rows, func(r LedgerRow) uint64 { return uint64(r.LoadedAt.UnixMicro()) }, nil)
+	version, err := w.ledgerVersions(ctx, rows)
+	if err != nil {
+		return err
+	}
+	return insertOwn(ctx, w, "ledger", token, rows, version, nil)
+}
+
+type logPartition struct {
+	topic     string
+	partition int32
+}
+
+// ledgerVersions gives rows versions above all that their partition has: clocks are set back, and machines have other ones, but
+// what is written later must count. A row's version is its time where that suffices.
+func (w *Warehouse) ledgerVersions(ctx context.Context, rows []LedgerRow) (func(LedgerRow) uint64, error) {
+	first, last := map[logPartition]uint64{}, map[logPartition]uint64{}
+	for _, r := range rows {
+		name, at := logPartition{r.Topic, r.Partition}, uint64(r.LoadedAt.UnixMicro())
+		if before, ok := first[name]; !ok || at < before {
+			first[name] = at
+		}
+		last[name] = max(last[name], at)
+	}
+	ahead := map[logPartition]uint64{} // how far the rows' clock is behind the ledger
+	for name := range first {
+		w.ledgerMutex.Lock()
+		newest, known := w.ledgerNewest[name]
+		w.ledgerMutex.Unlock()
+		if !known {
+			if err := w.data.QueryRow(ctx, "SELECT max(_version) FROM "+w.table("ledger")+" WHERE topic = {topic:String} AND partition = {partition:Int64}",
+				clickhouse.Named("topic", name.topic), clickhouse.Named("partition", int64(name.partition))).Scan(&newest); err != nil {
+				return nil, w.wrap(err, "look for the newest line of the ledger")
+			}
+		}
+		if newest >= first[name] {
+			ahead[name] = newest + 1 - first[name]
+		}
+		w.ledgerMutex.Lock()
+		w.ledgerNewest[name] = max(w.ledgerNewest[name], last[name]+ahead[name])
+		w.ledgerMutex.Unlock()
+	}
+	return func(r LedgerRow) uint64 {
+		return uint64(r.LoadedAt.UnixMicro()) + ahead[logPartition{r.Topic, r.Partition}]
+	}, nil
 }
 
 // insertOwn writes rows of one of Headwater's own tables as one block.
@@ -220,7 +263,13 @@ type Checkpoint struct {
 
 // Checkpoint returns where loading the partition stands, false when the ledger knows nothing of it. The row written last
 // tells which incarnation the log has; within it the highest offset counts, whatever the clocks of the loaders said.
+//
+// Whoever takes a partition over asks for it, and others may have written since we last had it: the next line is written above
+// theirs.
 func (w *Warehouse) Checkpoint(ctx context.Context, topic string, partition int32) (Checkpoint, bool, error) {
+	w.ledgerMutex.Lock()
+	delete(w.ledgerNewest, logPartition{topic, partition})
+	w.ledgerMutex.Unlock()
 	at := []any{clickhouse.Named("topic", topic), clickhouse.Named("partition", int64(partition))}
 	var newest []struct {
 		Incarnation string `ch:"state_incarnation"`

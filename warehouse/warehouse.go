@@ -65,6 +65,9 @@ type Warehouse struct {
 	scratchAge time.Duration // scratchAge; tests shorten it
 	migrating  sync.Mutex    // one Migrate or Sync at a time in this process
 
+	ledgerMutex  sync.Mutex
+	ledgerNewest map[logPartition]uint64 // version of the newest line that is known of a partition
+
 	pinOnce  sync.Mutex
 	pinned   bool
 	optional clickhouse.Settings // pins that only newer servers know
@@ -92,7 +95,7 @@ func Open(ctx context.Context, config Config) (*Warehouse, error) {
 	if err := config.check(); err != nil {
 		return nil, fault.Usage(fmt.Errorf("open warehouse: %w", err))
 	}
-	w := &Warehouse{config: config, log: config.Logger, mem: config.Allocator, scratchAge: scratchAge}
+	w := &Warehouse{config: config, log: config.Logger, mem: config.Allocator, scratchAge: scratchAge, ledgerNewest: map[logPartition]uint64{}}
 	var err error
 	if w.server, err = clickhouse.Open(w.options("")); err != nil {
 		return nil, fault.Usage(fmt.Errorf("open warehouse %s: %w", config.Addr, err))

@@ -203,6 +203,10 @@ func (w *world) locate(i int) {
 		if e.Offset >= 0 {
 			e.Ledger = &Checkpoint{To: e.Offset, State: e.Metadata.State}
 		}
+	case "L11 log":
+		if e.behindTheLog() {
+			e.Ledger = &Checkpoint{To: e.Offset, State: e.Metadata.State}
+		}
 	case "L10":
 		if e.Offset >= 0 && e.Offset < e.First {
 			e.Offset, e.Metadata = e.First, Metadata{State: message.Unknown(e.Metadata.State.Incarnation)}

@@ -72,6 +72,8 @@ var brokenRules = []struct {
 		scenario{loaders: 1, crashes: 1, cuts: 1, eats: true, onGap: true, window: 100, log: short, source: shortSource}, "loaded up to offset 0 of 3"},
 	{"L11", "a ledger behind the commits is not noticed",
 		scenario{loaders: 1, crashes: 2, restores: 1, window: 100, log: short, source: shortSource}, "loaded up to offset 0 of 3"},
+	{"L11 log", "a ledger of the log before the commits' is not noticed",
+		scenario{writers: 1, loaders: 1, crashes: 1, remakes: 1, restores: 1, onGap: true, window: 100, source: shortSource}, "loaded up to offset"},
 }
 
 func TestTheExplorerFindsEveryBrokenRule(t *testing.T) {

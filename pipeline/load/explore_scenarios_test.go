@@ -91,6 +91,7 @@ var scenarios = []scenario{
 	{name: "a writer runs on beside retention that eats", writers: 1, loaders: 1, crashes: 1, cuts: 1, eats: true, onGap: true, window: 100, flush: 2, source: shortSource},
 	{name: "two writers beside retention that eats", writers: 2, loaders: 1, claims: 1, cuts: 1, eats: true, onGap: true, window: 100, flush: 2, source: oneRow},
 	{name: "a topic made again under all", brief: true, writers: 1, loaders: 1, remakes: 1, onGap: true, window: 100, source: oneRow},
+	{name: "a topic made again, and the warehouse restored from before", writers: 1, loaders: 1, crashes: 1, remakes: 1, restores: 1, onGap: true, window: 100, source: shortSource},
 }
 
 // deeper are the same questions with more faults; make explore.

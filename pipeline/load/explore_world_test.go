@@ -452,9 +452,11 @@ func (w *world) outside(yield func(taken, *world)) {
 		to.excused = w.excused || len(w.late) > 0 // under the token of a flush that nobody repeats
 		yield(say("the committed offsets expire"), to)
 	}
-	if w.restores > 0 && w.saved == nil {
+	// What was loaded since a backup and went with the log is in neither; so that nothing of the kind is there when a topic is made
+	// again, all of its log is in the backup.
+	if w.restores > 0 && w.saved == nil && (w.sc.remakes == 0 || w.remakes > 0 && w.next() > 0 && w.loadedTo() == w.next() && !w.flushUnderWay()) {
 		to := w.clone()
-		to.saved = &world{tables: w.tables, ledger: w.ledger, quarantine: w.quarantine}
+		to.saved = &world{tables: w.tables, ledger: w.ledger, quarantine: w.quarantine, log: w.log}
 		yield(say("the warehouse is backed up"), to)
 	}
 	if w.restores > 0 && w.saved != nil && quiet {
@@ -523,7 +525,7 @@ func (w *world) retention(yield func(taken, *world)) {
 			yield(say("retention cuts the log: it begins at offset %d", o), to)
 		}
 	}
-	if w.remakes > 0 && w.next() > 0 && !w.firstClaimUnderWay() && !w.flushUnderWay() {
+	if w.remakes > 0 && w.next() > 0 && !w.firstClaimUnderWay() && !w.flushUnderWay() && (w.sc.restores == 0 || w.saved != nil && len(w.saved.log) == len(w.log)) {
 		to := w.clone()
 		spend(&to.remakes)
 		to.log, to.first, to.ghost = nil, 0, message.Origin()
@@ -818,6 +820,7 @@ func (w *world) encode(b []byte) []byte {
 	b = truth(b, w.saved != nil)
 	if w.saved != nil {
 		b = encodeWarehouse(b, w.saved.tables, w.saved.ledger, w.saved.quarantine)
+		b = append(b, byte(len(w.saved.log)))
 	}
 	b = truth(truth(b, w.excused), w.overtaken)
 	return state(number(b, int64(w.eaten), int64(w.delivered)), w.ghost)

@@ -280,6 +280,13 @@ func (l Loader) Step(e Event) (Loader, []Action) {
 	return l, []Action{Stop{Err: err}}
 }
 
+// behindTheLog reports that the ledger's newest line is of a log before this one, from which the commits are. A line of a gap
+// behind which a log begins anew names no incarnation.
+func (e Assigned) behindTheLog() bool {
+	of := e.Metadata.State.Incarnation
+	return e.Offset > 0 && e.Ledger != nil && of != "" && of == e.Incarnation && of != e.Ledger.State.Incarnation && (e.Ledger.State.Incarnation != "" || e.Ledger.To == 0)
+}
+
 // assigned finds where to go on (L1, L2, L9, L10, L11).
 func (l Loader) assigned(e Assigned) (Loader, []Action) {
 	l = Loader{Phase: Collecting, At: e.Offset, State: e.Metadata.State, AskUntil: e.Metadata.Ask}
@@ -297,6 +304,12 @@ func (l Loader) assigned(e Assigned) (Loader, []Action) {
 		if e.Ledger != nil {
 			l.At, l.State = e.Ledger.To, e.Ledger.State
 		}
+	case e.behindTheLog():
+		// L11, across logs: the warehouse was restored to a time when the log was another one, and its ledger knows nothing of this
+		// one. Load it from its beginning, asking the tables.
+		l.AskUntil = max(l.AskUntil, e.Offset, e.Metadata.To)
+		e.Metadata.To, e.Metadata.Gap = 0, false
+		l.At, l.State = 0, message.Origin()
 	case e.Offset < e.First && !e.Metadata.Gap && e.Ledger != nil && e.Ledger.To > e.Offset && (e.Metadata.State.Incarnation == "" || e.Ledger.State.Incarnation == e.Metadata.State.Incarnation):
 		// The ledger has the flush whose final commit is missing, and retention has its records since: nothing is lost (L10).
 		e.Metadata.To = 0

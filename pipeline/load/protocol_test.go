@@ -128,6 +128,10 @@ func TestWhereALoaderGoesOn(t *testing.T) {
 		"retention ate a flush that only lacks its final commit: from the ledger": { // L10
 			Assigned{Offset: 5, Metadata: Metadata{State: atFive, To: 9, Shape: "old"}, Ledger: &Checkpoint{To: 9, State: atNine}, First: 7, Incarnation: "x"},
 			[]Action{Collect{From: 9, State: atNine}}, false},
+		"the warehouse is from before the topic was made again: all of the new log, asking": { // L11
+			Assigned{Offset: 9, Metadata: Metadata{State: atNine}, Ledger: &Checkpoint{To: 90, State: message.State{Incarnation: "old", Next: 4}}, Incarnation: "x"}, []Action{Collect{State: message.Origin()}}, true},
+		"the warehouse is from when the new log was empty: all of it, asking": { // L11
+			Assigned{Offset: 9, Metadata: Metadata{State: atNine}, Ledger: &Checkpoint{State: message.Origin()}, Incarnation: "x"}, []Action{Collect{State: message.Origin()}}, true},
 		"the warehouse was older, and whoever found it died": { // L11
 			Assigned{Offset: 5, Metadata: Metadata{State: atFive, Ask: 9}, Ledger: ledger, Incarnation: "x"}, []Action{Collect{From: 5, State: atFive}}, true},
 		"a gap's intent is recorded again": {
