@@ -278,6 +278,15 @@ func (s *scanner) quotedRow() (*rowFault, error) {
 		var end bool
 		var fault *rowFault
 		var err error
+		for s.r+p == s.w { // what the field begins with may be in the next block
+			got, err := s.more()
+			if err != nil {
+				return nil, err
+			}
+			if !got {
+				break
+			}
+		}
 		if s.r+p < s.w && s.buf[s.r+p] == s.quote {
 			p, end, fault, err = s.quotedField(p)
 		} else {
