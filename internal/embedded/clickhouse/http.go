@@ -163,7 +163,8 @@ func (q *request) run() error {
 	if err := q.receive(); err != nil {
 		return err
 	}
-	ctx := q.web.Context()
+	ctx, ended := q.server.asked.enter(q)
+	defer ended()
 	select {
 	case q.server.running <- struct{}{}:
 		defer func() { <-q.server.running }()
@@ -443,6 +444,9 @@ func (q *request) statement(ctx context.Context, c *connection, sql string) erro
 	found := c.classify(sql)
 	if found.Statements > 1 {
 		return exception(codeSyntaxError, "Syntax error (Multi-statements are not allowed): the text holds %d statements", found.Statements)
+	}
+	if id, wait, ok := killsQuery(sql); ok && q.web.Method == http.MethodPost {
+		return q.killQuery(ctx, id, wait)
 	}
 	if q.mustNotWrite() && found.Class != classReadOnly && found.Class != classUnknown && !isSessionStatement(sql) {
 		return exception(codeReadonly, "%s: Cannot execute query in readonly mode", q.user.name)

@@ -288,3 +288,47 @@ func TestAFolderIsOpenedByOneProcess(t *testing.T) {
 	}
 	p.Exec(t, "SELECT 1")
 }
+
+// Drivers cancel by KILL QUERY with the id that they gave a statement. A reader stops its own and nobody else's.
+func TestAStatementIsStoppedByTheIDThatItsClientGaveIt(t *testing.T) {
+	t.Parallel()
+	s := clickhousetest.Start(t)
+	for name, c := range map[string]struct {
+		of, by  bool // of and by the reader
+		how     string
+		refused bool
+	}{
+		"a reader's own":          {of: true, by: true, how: " ASYNC"},
+		"a reader's own, waiting": {of: true, by: true, how: " SYNC"},
+		"anybody's by the owner":  {of: true},
+		"the owner's by a reader": {by: true, refused: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			id := strings.NewReplacer(" ", "-", "'", "", ",", "").Replace(name)
+			ended := make(chan answer, 1)
+			go func() {
+				ended <- call{reader: c.of, parameters: "query_id=" + id, body: "SELECT count() FROM numbers(100000000000) WHERE NOT ignore(sipHash64(number), '" + id + "')"}.do(t, s)
+			}()
+			for s.Exec(t, "SELECT count() FROM system.processes WHERE query LIKE '%''" + id + "''%' AND query NOT LIKE '%system.processes%'") == "0\n" {
+			}
+			kill := "KILL QUERY WHERE query_id = '" + id + "'" + c.how
+			got := call{reader: c.by, body: kill}.do(t, s)
+			if c.refused {
+				if got.header.Get("X-ClickHouse-Exception-Code") != "497" {
+					t.Errorf("got %d %s", got.status, got.body)
+				}
+				got = call{body: kill}.do(t, s)
+			}
+			if got.status != http.StatusOK {
+				t.Fatalf("got %d %s", got.status, got.body)
+			}
+			if got := <-ended; got.header.Get("X-ClickHouse-Exception-Code") != "394" {
+				t.Errorf("the statement was answered %d %s", got.status, got.body)
+			}
+		})
+	}
+	if got := (call{method: "GET", parameters: "query=" + esc("KILL QUERY WHERE query_id = 'x'")}).do(t, s); got.header.Get("X-ClickHouse-Exception-Code") != "164" {
+		t.Errorf("by GET: %d %s", got.status, got.body)
+	}
+}

@@ -112,6 +112,8 @@ type server struct {
 
 	root *connection // keeps the engine open
 
+	asked asked
+
 	control struct { // stops statements of other connections
 		sync.Mutex
 		connection *connection
