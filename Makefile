@@ -22,7 +22,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 
 .DEFAULT_GOAL := help
-.PHONY: help build engine test test-realdata bench bench-stages faults soak lint fuzz explore generate verify demo clean
+.PHONY: help build engine test test-realdata test-clients bench bench-stages faults soak lint fuzz explore generate verify demo clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -43,6 +43,9 @@ test-realdata: engine ## run the tests over real data in HEADWATER_REALDATA
 	@files=$$(grep -l --include='*_test.go' -r '^//go:build .*realdata' .); \
 	$(GO) test -tags '$(TAGS) realdata' -timeout 30m -run "^($$(sed -n 's/^func \(Test[A-Za-z0-9_]*\)(t .*/\1/p' $$files | paste -sd '|'))\$$" $$(dirname $$files | sort -u)
 
+test-clients: engine ## run the official JDBC, Python and Node clients of ClickHouse against the warehouse
+	$(GO) test -tags '$(TAGS) clients' -timeout 10m -count 1 ./internal/clients
+
 bench: engine ## measure the whole pipeline against the engine alone; ends with a RESULT line
 	$(GO) run ./internal/bench
 
@@ -58,7 +61,7 @@ soak: engine ## the fault campaign for SOAKTIME
 lint: ## vet, staticcheck, gofmt
 	@test -z "$$(gofmt -l .)" || { echo "gofmt would change:" >&2; gofmt -l . >&2; exit 1; }
 	$(GO) vet -tags $(TAGS) ./...
-	$(GO) vet -tags '$(TAGS) realdata faults' ./...
+	$(GO) vet -tags '$(TAGS) realdata faults clients' ./...
 	$(GO) run $(STATICCHECK) -tags $(TAGS) ./...
 
 fuzz: ## try every fuzz target for FUZZTIME
