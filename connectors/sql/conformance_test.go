@@ -26,7 +26,9 @@ func TestConformance(t *testing.T) {
 			user := db.Name + "_reader"
 			db.Do(t, fmt.Sprintf(`CREATE TABLE "表" (%s, "名称" text, note text)`, columns))
 			connectortest.Run(t, func(t *testing.T, outside *connectortest.Outside) connectors.Source {
-				outside.Store = func(table connectortest.Table) error { return store(db.DB, table) }
+				outside.Store = func(table connectortest.Table) error {
+					return store(db.DB, `"表"`, func(n int) string { return fmt.Sprintf("$%d", n) }, table)
+				}
 				db.Do(t, "DROP ROLE IF EXISTS "+user, "CREATE ROLE "+user+" LOGIN PASSWORD '"+outside.Secret+"'", `GRANT SELECT ON "表" TO `+user)
 				t.Cleanup(func() {
 					if _, err := db.DB.Exec(`DROP OWNED BY ` + user + `; DROP ROLE ` + user); err != nil {
@@ -56,14 +58,60 @@ func TestConformance(t *testing.T) {
 	}
 }
 
+// TestMariaDBConformance runs the connector through the kit against a real server.
+func TestMariaDBConformance(t *testing.T) {
+	server := testdb.MariaDB(t)
+	for name, columns := range map[string]string{"a table with a key": "id varchar(20) PRIMARY KEY", "a table without a key": "id varchar(20)"} {
+		t.Run(name, func(t *testing.T) {
+			db := server.Database(t)
+			user := "'" + db.Name + "_reader'@'%'"
+			db.Do(t, fmt.Sprintf("CREATE TABLE `表` (%s, `名称` longtext, note text)", columns))
+			connectortest.Run(t, func(t *testing.T, outside *connectortest.Outside) connectors.Source {
+				outside.Store = func(table connectortest.Table) error {
+					return store(db.DB, "`表`", func(int) string { return "?" }, table)
+				}
+				db.Do(t, "DROP USER IF EXISTS "+user, "CREATE USER "+user+" IDENTIFIED BY '"+outside.Secret+"' REQUIRE SSL", "GRANT SELECT ON `表` TO "+user)
+				t.Cleanup(func() {
+					if _, err := db.DB.Exec("DROP USER " + user); err != nil {
+						t.Error(err)
+					}
+				})
+				outside.Break = func() error {
+					_, err := db.DB.Exec("ALTER USER " + user + " IDENTIFIED BY 'changed'")
+					return err
+				}
+				if err := outside.Store(outside.Table); err != nil {
+					t.Fatal(err)
+				}
+				config := &sql.MariaDBConfig{ServerConfig: sql.ServerConfig{Host: db.Host, Port: db.Port, Database: db.Name, User: db.Name + "_reader", Password: secret.New(outside.Secret), TLS: &sql.TLS{CA: db.CA}}}
+				return opened(t, sql.MariaDB(), outside.Environment, config, &sql.Options{Table: "表"})
+			}, connectortest.Capabilities{Changes: true, Replaces: true, Counts: true, Secrets: true, Breaks: true})
+		})
+	}
+}
+
+// opened opens a source with one stream, s.
+func opened(t *testing.T, d connectors.Definition, env connectors.Environment, config any, o *sql.Options) connectors.Source {
+	t.Helper()
+	streams := map[string]any{"s": o}
+	if faults := d.Check(config, streams); len(faults) > 0 {
+		t.Fatal(faults)
+	}
+	src, err := d.Open(env, config, streams)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return src
+}
+
 // store puts a table's rows into the database in place of the old ones.
-func store(db *stdsql.DB, table connectortest.Table) error {
+func store(db *stdsql.DB, name string, placeholder func(n int) string, table connectortest.Table) error {
 	tx, err := db.Begin()
 	if err != nil {
 		return err
 	}
 	defer tx.Rollback()
-	if _, err := tx.Exec(`DELETE FROM "表"`); err != nil {
+	if _, err := tx.Exec(`DELETE FROM ` + name); err != nil {
 		return err
 	}
 	const at = 500
@@ -72,10 +120,10 @@ func store(db *stdsql.DB, table connectortest.Table) error {
 		var args []any
 		for _, row := range table.Rows[begin:min(begin+at, len(table.Rows))] {
 			n := len(args)
-			places = append(places, fmt.Sprintf("($%d, $%d, $%d)", n+1, n+2, n+3))
+			places = append(places, fmt.Sprintf("(%s, %s, %s)", placeholder(n+1), placeholder(n+2), placeholder(n+3)))
 			args = append(args, row...)
 		}
-		if _, err := tx.Exec(`INSERT INTO "表" VALUES `+strings.Join(places, ", "), args...); err != nil {
+		if _, err := tx.Exec(`INSERT INTO `+name+` VALUES `+strings.Join(places, ", "), args...); err != nil {
 			return err
 		}
 	}

@@ -44,6 +44,11 @@ type session interface {
 	close()
 }
 
+// learner is a session that asks the catalogue for a table's columns, because a result alone does not say all of their types.
+type learner interface {
+	learn(ctx context.Context, table string) error
+}
+
 // position is physical order.
 type position struct {
 	column string // that has it, and can be a key

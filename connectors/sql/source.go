@@ -280,6 +280,11 @@ func (t *table) field(name string) field {
 // inspect asks the catalogue.
 func (s *Source) inspect(ctx context.Context, c session, o *Options) (*table, error) {
 	t := &table{s: s, o: o, deleted: -1}
+	if l, ok := c.(learner); ok && o.Table != "" {
+		if err := l.learn(ctx, o.Table); err != nil {
+			return nil, err
+		}
+	}
 	q := &clause{d: s.dialect}
 	q.add("SELECT * FROM ")
 	if err := t.from(q); err != nil {
