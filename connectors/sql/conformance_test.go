@@ -3,10 +3,13 @@ package sql_test
 import (
 	stdsql "database/sql"
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
 	"go.uber.org/goleak"
+	"modernc.org/sqlite"
 
 	"github.com/headwater-data/headwater/connectors"
 	"github.com/headwater-data/headwater/connectors/connectortest"
@@ -88,6 +91,56 @@ func TestMariaDBConformance(t *testing.T) {
 			}, connectortest.Capabilities{Changes: true, Replaces: true, Counts: true, Secrets: true, Breaks: true})
 		})
 	}
+}
+
+// TestSQLiteConformance runs the connector through the kit against files.
+func TestSQLiteConformance(t *testing.T) {
+	for name, columns := range map[string]string{
+		"a table with a key": "id text PRIMARY KEY NOT NULL", "a table without a key": "id text", "a table whose key may be null": "id text PRIMARY KEY",
+	} {
+		t.Run(name, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "数据 100%?#.db")
+			db := sqliteFile(t, path, fmt.Sprintf(`CREATE TABLE "表" (%s, "名称" text, note text)`, columns))
+			connectortest.Run(t, func(t *testing.T, outside *connectortest.Outside) connectors.Source {
+				outside.Store = func(table connectortest.Table) error {
+					return store(db, `"表"`, func(int) string { return "?" }, table)
+				}
+				outside.Break = func() error {
+					t.Cleanup(func() {
+						if err := os.Rename(path+" away", path); err != nil {
+							t.Error(err)
+						}
+					})
+					return os.Rename(path, path+" away")
+				}
+				if err := outside.Store(outside.Table); err != nil {
+					t.Fatal(err)
+				}
+				return opened(t, sql.SQLite(), outside.Environment, &sql.SQLiteConfig{Path: path}, &sql.Options{Table: "表"})
+			}, connectortest.Capabilities{Changes: true, Replaces: true, Counts: true, Breaks: true})
+		})
+	}
+}
+
+// sqliteFile makes a database file. It is no source of the connector's.
+func sqliteFile(t *testing.T, path string, statements ...string) *stdsql.DB {
+	t.Helper()
+	connector, err := sqlite.NewConnector("file:" + strings.NewReplacer("%", "%25", "?", "%3f", "#", "%23").Replace(path))
+	if err != nil {
+		t.Fatal(err)
+	}
+	db := stdsql.OpenDB(connector)
+	t.Cleanup(func() {
+		if err := db.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	for _, s := range statements {
+		if _, err := db.ExecContext(t.Context(), s); err != nil {
+			t.Fatalf("%.200s: %v", s, err)
+		}
+	}
+	return db
 }
 
 // opened opens a source with one stream, s.

@@ -418,8 +418,8 @@ func (s *mariadbSession) keys(ctx context.Context, table string) ([][]string, er
 // position: rows of InnoDB have none that could be asked for.
 func (s *mariadbSession) position(context.Context, string) (*position, error) { return nil, nil }
 
-func (s *mariadbSession) selected(f field) string {
-	return selectedByMariaDB(s.d.quote(f.name), f)
+func (s *mariadbSession) selected(f field) (expression, alias string) {
+	return selectedByMariaDB(s.d.quote(f.name), f), f.name
 }
 
 func (s *mariadbSession) checksum(fields []field) string {

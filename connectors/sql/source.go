@@ -485,8 +485,8 @@ func (t *table) list(c session) string {
 			b.WriteString(", ")
 		}
 		name := t.s.dialect.quote(f.name)
-		if e := c.selected(f); e != "" {
-			name = e + " AS " + name
+		if e, alias := c.selected(f); e != "" {
+			name = e + " AS " + t.s.dialect.quote(alias)
 		}
 		b.WriteString(name)
 	}
