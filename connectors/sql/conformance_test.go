@@ -3,10 +3,13 @@ package sql_test
 import (
 	stdsql "database/sql"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"go.uber.org/goleak"
 	"modernc.org/sqlite"
@@ -22,15 +25,36 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(testdb.Tests{M: m}) }
 
 // TestConformance runs the connector through the kit against a real server.
 func TestConformance(t *testing.T) {
-	server := testdb.Postgres(t)
+	types := map[connectortest.Kind]string{
+		connectortest.Decimal38: "numeric(38,10)", connectortest.Unsigned64: "numeric(20,0)", connectortest.Signed64: "bigint", connectortest.Date: "date", connectortest.LocalTime: "timestamp",
+		connectortest.Instant: "timestamptz", connectortest.FarInstant: "timestamptz", connectortest.Double: "float8", connectortest.NotANumber: "float8", connectortest.LongText: "text",
+	}
+	server := testdb.OwnPostgres(t) // it is killed and paused
 	for name, columns := range map[string]string{"a table with a key": "id text PRIMARY KEY", "a table without a key": "id text"} {
 		t.Run(name, func(t *testing.T) {
 			db := server.Database(t)
+			db.SetMaxIdleConns(0) // one that is kept does not survive that the server is killed
 			user := db.Name + "_reader"
-			db.Do(t, fmt.Sprintf(`CREATE TABLE "表" (%s, "名称" text, note text)`, columns))
 			connectortest.Run(t, func(t *testing.T, outside *connectortest.Outside) connectors.Source {
 				outside.Store = func(table connectortest.Table) error {
 					return store(db.DB, `"表"`, func(n int) string { return fmt.Sprintf("$%d", n) }, table)
+				}
+				db.Do(t, `DROP TABLE IF EXISTS "表"`, fmt.Sprintf(`CREATE TABLE "表" (%s, "名称" text, note text)`, columns))
+				away(t, db, "CHECKPOINT", outside)
+				outside.Alter = func() error {
+					_, err := db.DB.Exec(`ALTER TABLE "表" ADD COLUMN added text NOT NULL DEFAULT 'new'`)
+					return err
+				}
+				outside.StoreValues = func(kind connectortest.Kind, values []any) error {
+					if _, err := db.DB.Exec(fmt.Sprintf(`DROP TABLE "表"; CREATE TABLE "表" (id int PRIMARY KEY, value %s); GRANT SELECT ON "表" TO %s`, types[kind], user)); err != nil {
+						return err
+					}
+					for i, v := range values {
+						if _, err := db.DB.Exec(fmt.Sprintf(`INSERT INTO "表" VALUES ($1, $2::text::%s)`, types[kind]), i, v); err != nil {
+							return err
+						}
+					}
+					return nil
 				}
 				db.Do(t, "DROP ROLE IF EXISTS "+user, "CREATE ROLE "+user+" LOGIN PASSWORD '"+outside.Secret+"'", `GRANT SELECT ON "表" TO `+user)
 				t.Cleanup(func() {
@@ -46,7 +70,7 @@ func TestConformance(t *testing.T) {
 					t.Fatal(err)
 				}
 				d := sql.Postgres()
-				config := &sql.ServerConfig{Host: db.Host, Port: db.Port, Database: db.Name, User: user, Password: secret.New(outside.Secret), TLS: &sql.TLS{CA: db.CA}}
+				config := &sql.ServerConfig{Host: db.Host, Port: db.Port, Database: db.Name, User: user, Password: secret.New(outside.Secret), TLS: &sql.TLS{CA: db.CA}, Limits: sql.Limits{NetworkTimeout: silence}}
 				streams := map[string]any{"s": &sql.Options{Table: "public.表"}}
 				if faults := d.Check(config, streams); len(faults) > 0 {
 					t.Fatal(faults)
@@ -56,22 +80,76 @@ func TestConformance(t *testing.T) {
 					t.Fatal(err)
 				}
 				return src
-			}, connectortest.Capabilities{Changes: true, Replaces: true, Counts: true, Secrets: true, Breaks: true})
+			}, connectortest.Capabilities{Changes: true, Replaces: true, Counts: true, Secrets: true, Breaks: true, Alters: true, Loses: columns != "id text", Hangs: columns != "id text", Values: kinds(types)})
 		})
 	}
 }
 
+// silence is how long a server under test may be silent.
+const silence = 3 * time.Second
+
+// away lets the kit kill and pause a server.
+// What is committed is given to the operating system first: servers of tests do so only now and then.
+func away(t *testing.T, db *testdb.Database, flush string, outside *connectortest.Outside) {
+	server := db.Server
+	outside.Own = []string{"github.com/headwater-data/headwater/internal/testdb.(*Server).launch.func1"}
+	outside.Lose = func() (func() error, error) {
+		if _, err := db.DB.Exec(flush); err != nil {
+			return nil, err
+		}
+		server.Kill(t)
+		return func() error { server.Start(t); return nil }, nil
+	}
+	outside.Hang = func() (func() error, error) {
+		server.Pause(t)
+		return func() error { server.Resume(t); return nil }, nil
+	}
+}
+
+// kinds lists the kinds of typed values that a database has types for.
+func kinds(types map[connectortest.Kind]string) []connectortest.Kind {
+	return slices.Sorted(maps.Keys(types))
+}
+
 // TestMariaDBConformance runs the connector through the kit against a real server.
 func TestMariaDBConformance(t *testing.T) {
-	server := testdb.MariaDB(t)
+	types := map[connectortest.Kind]string{
+		connectortest.Decimal38: "decimal(38,10)", connectortest.Unsigned64: "bigint unsigned", connectortest.Signed64: "bigint", connectortest.Date: "date", connectortest.LocalTime: "datetime(6)",
+		connectortest.Instant: "timestamp(6) NULL", connectortest.Double: "double", connectortest.LongText: "longtext",
+	}
+	server := testdb.OwnMariaDB(t) // it is killed and paused
 	for name, columns := range map[string]string{"a table with a key": "id varchar(20) PRIMARY KEY", "a table without a key": "id varchar(20)"} {
 		t.Run(name, func(t *testing.T) {
 			db := server.Database(t)
+			db.SetMaxIdleConns(0) // a connection has a goroutine, and the kit counts them
 			user := "'" + db.Name + "_reader'@'%'"
-			db.Do(t, fmt.Sprintf("CREATE TABLE `表` (%s, `名称` longtext, note text)", columns))
 			connectortest.Run(t, func(t *testing.T, outside *connectortest.Outside) connectors.Source {
 				outside.Store = func(table connectortest.Table) error {
 					return store(db.DB, "`表`", func(int) string { return "?" }, table)
+				}
+				db.Do(t, "DROP TABLE IF EXISTS `表`", fmt.Sprintf("CREATE TABLE `表` (%s, `名称` longtext, note text)", columns))
+				away(t, db, "SET GLOBAL innodb_flush_log_at_trx_commit = 2; FLUSH ENGINE LOGS", outside)
+				outside.Alter = func() error {
+					_, err := db.DB.Exec("ALTER TABLE `表` ADD COLUMN added varchar(9) NOT NULL DEFAULT 'new'")
+					return err
+				}
+				outside.StoreValues = func(kind connectortest.Kind, values []any) error {
+					if _, err := db.DB.Exec("DROP TABLE `表`; CREATE TABLE `表` (id int PRIMARY KEY, value " + types[kind] + "); GRANT SELECT ON `表` TO " + user); err != nil {
+						return err
+					}
+					for i, v := range values {
+						if text, ok := v.(string); ok && kind == connectortest.Instant {
+							at, err := time.Parse("2006-01-02T15:04:05.999999Z07:00", text)
+							if err != nil {
+								return err
+							}
+							v = at.UTC().Format("2006-01-02 15:04:05.999999")
+						}
+						if _, err := db.DB.Exec("SET time_zone = '+00:00'; INSERT INTO `表` VALUES (?, ?); SET time_zone = DEFAULT", i, v); err != nil {
+							return err
+						}
+					}
+					return nil
 				}
 				db.Do(t, "DROP USER IF EXISTS "+user, "CREATE USER "+user+" IDENTIFIED BY '"+outside.Secret+"' REQUIRE SSL", "GRANT SELECT ON `表` TO "+user)
 				t.Cleanup(func() {
@@ -86,22 +164,46 @@ func TestMariaDBConformance(t *testing.T) {
 				if err := outside.Store(outside.Table); err != nil {
 					t.Fatal(err)
 				}
-				config := &sql.MariaDBConfig{ServerConfig: sql.ServerConfig{Host: db.Host, Port: db.Port, Database: db.Name, User: db.Name + "_reader", Password: secret.New(outside.Secret), TLS: &sql.TLS{CA: db.CA}}}
+				config := &sql.MariaDBConfig{ServerConfig: sql.ServerConfig{Host: db.Host, Port: db.Port, Database: db.Name, User: db.Name + "_reader", Password: secret.New(outside.Secret), TLS: &sql.TLS{CA: db.CA}, Limits: sql.Limits{NetworkTimeout: silence}}}
 				return opened(t, sql.MariaDB(), outside.Environment, config, &sql.Options{Table: "表"})
-			}, connectortest.Capabilities{Changes: true, Replaces: true, Counts: true, Secrets: true, Breaks: true})
+			}, connectortest.Capabilities{Changes: true, Replaces: true, Counts: true, Secrets: true, Breaks: true, Alters: true, Loses: columns != "id varchar(20)", Hangs: columns != "id varchar(20)", Values: kinds(types)})
 		})
 	}
 }
 
 // TestSQLiteConformance runs the connector through the kit against files.
 func TestSQLiteConformance(t *testing.T) {
+	types := map[connectortest.Kind]string{connectortest.Signed64: "integer", connectortest.Date: "date", connectortest.LocalTime: "datetime", connectortest.FarInstant: "datetime", connectortest.Double: "real", connectortest.LongText: "text"}
 	for name, columns := range map[string]string{
 		"a table with a key": "id text PRIMARY KEY NOT NULL", "a table without a key": "id text", "a table whose key may be null": "id text PRIMARY KEY",
 	} {
 		t.Run(name, func(t *testing.T) {
 			path := filepath.Join(t.TempDir(), "数据 100%?#.db")
-			db := sqliteFile(t, path, fmt.Sprintf(`CREATE TABLE "表" (%s, "名称" text, note text)`, columns))
+			db := sqliteFile(t, path)
 			connectortest.Run(t, func(t *testing.T, outside *connectortest.Outside) connectors.Source {
+				do := func(statements ...string) error {
+					for _, s := range statements {
+						if _, err := db.Exec(s); err != nil {
+							return err
+						}
+					}
+					return nil
+				}
+				if err := do(`DROP TABLE IF EXISTS "表"`, fmt.Sprintf(`CREATE TABLE "表" (%s, "名称" text, note text)`, columns)); err != nil {
+					t.Fatal(err)
+				}
+				outside.Alter = func() error { return do(`ALTER TABLE "表" ADD COLUMN added text NOT NULL DEFAULT 'new'`) }
+				outside.StoreValues = func(kind connectortest.Kind, values []any) error {
+					if err := do(`DROP TABLE "表"`, fmt.Sprintf(`CREATE TABLE "表" (id integer primary key, value %s)`, types[kind])); err != nil {
+						return err
+					}
+					for i, v := range values {
+						if _, err := db.Exec(`INSERT INTO "表" VALUES (?, ?)`, i, v); err != nil {
+							return err
+						}
+					}
+					return nil
+				}
 				outside.Store = func(table connectortest.Table) error {
 					return store(db, `"表"`, func(int) string { return "?" }, table)
 				}
@@ -117,7 +219,7 @@ func TestSQLiteConformance(t *testing.T) {
 					t.Fatal(err)
 				}
 				return opened(t, sql.SQLite(), outside.Environment, &sql.SQLiteConfig{Path: path}, &sql.Options{Table: "表"})
-			}, connectortest.Capabilities{Changes: true, Replaces: true, Counts: true, Breaks: true})
+			}, connectortest.Capabilities{Changes: true, Replaces: true, Counts: true, Breaks: true, Alters: true, Values: kinds(types)})
 		})
 	}
 }
