@@ -169,7 +169,7 @@ func (s *mariadbSession) prepare(ctx context.Context) error {
 		"SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY",
 		// Times come in UTC and are compared there. Without modes, dates of zeros can be compared, and nothing that people write in a
 		// query means something else than on another server. The server must not give up a pipeline that waits for its other end.
-		fmt.Sprintf("SET SESSION time_zone = '+00:00', sql_mode = '', lock_wait_timeout = 10, net_write_timeout = %d, wait_timeout = 28800, group_concat_max_len = 65536", max(3600, seconds)),
+		fmt.Sprintf("SET SESSION time_zone = '+00:00', sql_mode = '', lock_wait_timeout = 10, net_write_timeout = %d, wait_timeout = 28800", max(3600, seconds)),
 	} {
 		if err := s.exec(ctx, statement); err != nil {
 			return err
@@ -315,18 +315,15 @@ func (s *mariadbSession) described(result driver.Rows, i int) (mariadbColumn, er
 	if bare == "decimal" {
 		precision++ // the driver takes every decimal for one with a sign
 	}
-	c := s.d.column(bare, cmpText(unsigned, bare+" unsigned", bare), precision, scale)
+	declared := bare
+	if unsigned {
+		declared += " unsigned"
+	}
+	c := s.d.column(bare, declared, precision, scale)
 	if bare == "decimal" {
 		c.declared = fmt.Sprintf("decimal(%d,%d)", precision, scale)
 	}
 	return c, nil
-}
-
-func cmpText(condition bool, yes, no string) string {
-	if condition {
-		return yes
-	}
-	return no
 }
 
 const mariadbCatalogue = "SELECT COLUMN_NAME, DATA_TYPE, CONVERT(COLUMN_TYPE USING utf8mb4), NUMERIC_PRECISION, NUMERIC_SCALE FROM information_schema.COLUMNS WHERE TABLE_SCHEMA = %s AND TABLE_NAME = %s ORDER BY ORDINAL_POSITION"
@@ -407,11 +404,11 @@ func (s *mariadbSession) keys(ctx context.Context, table string) ([][]string, er
 			out = append(out, key)
 		}
 	}
-	if len(out) > 0 && index != "" && len(list) > 0 && list[0][0] == "PRIMARY" {
-		slices.SortStableFunc(out[1:], func(a, b []string) int { return len(a) - len(b) })
-	} else {
-		slices.SortStableFunc(out, func(a, b []string) int { return len(a) - len(b) })
+	rest := out
+	if len(out) > 0 && usable[0] && list[0][0] == "PRIMARY" {
+		rest = out[1:]
 	}
+	slices.SortStableFunc(rest, func(a, b []string) int { return len(a) - len(b) })
 	return out, nil
 }
 

@@ -223,7 +223,7 @@ func putDecimalText(text []byte, scale int, to array.Builder) error {
 	return appendDecimal(to, n)
 }
 
-// digits reads a fixed number of digits.
+// fixedDigits reads a fixed number of digits.
 func fixedDigits(text []byte) (n int64, ok bool) {
 	for _, c := range text {
 		if c < '0' || c > '9' {

@@ -1,5 +1,5 @@
-// Package sql is the connector for databases: PostgreSQL so far. What differs between databases is behind the interfaces in
-// dialect.go.
+// Package sql holds the connectors for databases: PostgreSQL, MariaDB (and MySQL by the same code) and SQLite. What differs between
+// them is behind the interfaces in dialect.go.
 //
 // A stream is a table, a view or a query. Without a watermark each reading is of the whole table and replaces what was read before;
 // it is left out while a checksum, computed by the database in the same snapshot, says that nothing has changed. With a watermark a
