@@ -236,3 +236,23 @@ func TestMariaDBShardsAndParametersAreBound(t *testing.T) {
 		}
 	}
 }
+
+func TestMariaDBServerThatIsNotTrustedIsRefused(t *testing.T) {
+	db := testdb.MariaDB(t).Database(t)
+	db.Do(t, "CREATE TABLE v (id int primary key)")
+	for name, c := range map[string]struct {
+		change func(*sql.MariaDBConfig)
+		says   string
+	}{
+		"an authority that is not known": {func(c *sql.MariaDBConfig) { c.TLS = &sql.TLS{} }, "config.tls.ca"},
+		"another name":                   {func(c *sql.MariaDBConfig) { c.TLS.Name = "elsewhere.example" }, "elsewhere.example"},
+		"no such database":               {func(c *sql.MariaDBConfig) { c.Database = "no_such_database" }, "see to"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			err := failure(t, openMariaDB(t, db, sql.Options{Table: "v"}, c.change), nil)
+			if err == nil || connectors.IsTransient(err) || !strings.Contains(err.Error(), c.says) || strings.Contains(err.Error(), db.Password) {
+				t.Errorf("%v (transient %v)", err, connectors.IsTransient(err))
+			}
+		})
+	}
+}
