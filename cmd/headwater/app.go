@@ -60,6 +60,9 @@ func knownConnectors() *connectors.Registry {
 	r := &connectors.Registry{}
 	r.Register(file.Definition())
 	r.Register(sql.Postgres())
+	r.Register(sql.MariaDB())
+	r.Register(sql.MySQL())
+	r.Register(sql.SQLite())
 	return r
 }
 

@@ -29,11 +29,12 @@ type conformance struct {
 func (c conformance) applies(can Capabilities) bool { return c.needs == nil || c.needs(can) }
 
 // patience is how long something that should end at once may take on a busy machine.
-const patience = 20 * time.Second
+var patience = 20 * time.Second
 
 var cases = []conformance{
 	{name: "streams", rule: "Streams and Shards are stable and name each thing once", table: smallTable(3), run: checkStreams},
 	{name: "hard values", rule: "every row arrives once, in order, with its values as they are in the system", table: hardTable, run: checkValues},
+	{name: "typed values", rule: "numbers, dates and times arrive with all their digits, in the types of the system", table: smallTable(0), needs: func(c Capabilities) bool { return len(c.Values) > 0 }, run: checkTypedValues},
 	{name: "batches", rule: "batches keep their bounds, name their place and use reserved columns only as agreed", table: bulkyTable(bulkyRows), run: checkBatches},
 	{name: "repeatable", rule: "reading the same content again gives the same rows in the same order", table: bulkyTable(bulkyRows), run: checkRepeatable},
 	{name: "resume", rule: "Read after cursor c yields exactly the rows that followed c, as the same content", table: bulkyTable(bulkyRows), run: checkResume},
@@ -45,6 +46,10 @@ var cases = []conformance{
 	{name: "retained", rule: "a record that was retained stays as it is after the next step and after Close", table: bulkyTable(bulkyRows), run: checkRetained},
 	{name: "side by side", rule: "shards, and several streams, are read from different goroutines at once", table: smallTable(1000), run: checkSideBySide},
 	{name: "memory", rule: "memory does not grow with the size of the system", table: bulkyTable(memoryRows), needs: func(c Capabilities) bool { return c.Changes }, run: checkMemory},
+	{name: "altered", rule: "after a column was added while the content was read, every row arrives with it", table: bulkyTable(bulkyRows), needs: func(c Capabilities) bool { return c.Alters }, run: checkAltered},
+	{name: "lost before", rule: "a system that is away is a transient error, and read when it is back", table: smallTable(10), needs: func(c Capabilities) bool { return c.Loses }, run: checkLostBefore},
+	{name: "lost within", rule: "a system that is lost in the middle is a transient error, and reading goes on after the last cursor when it is back", table: bulkyTable(lostRows), needs: func(c Capabilities) bool { return c.Loses }, run: checkLostWithin},
+	{name: "silent", rule: "a system that neither answers nor hangs up is given up with a transient error", table: bulkyTable(lostRows), needs: func(c Capabilities) bool { return c.Hangs }, run: checkSilent},
 	{name: "unknown stream", rule: "a stream that is not there is an error, not an empty stream", table: smallTable(1), run: checkUnknownStream},
 	{name: "foreign cursor", rule: "a cursor of somebody else is an error that trying again does not mend", table: smallTable(1), run: checkForeignCursor},
 	{name: "changes", rule: "a later content is read after the newest cursor, under a later time even if the clock went back", table: smallTable(10), needs: func(c Capabilities) bool { return c.Changes }, run: checkChanges},

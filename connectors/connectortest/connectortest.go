@@ -47,6 +47,14 @@ type Capabilities struct {
 	BreakIsTransient bool
 	// NoEmptyText: the system cannot tell an empty text from null; an empty one comes back as null.
 	NoEmptyText bool
+	// Values lists the kinds of typed values that the system has: open sets Outside.StoreValues.
+	Values []Kind
+	// Alters: open sets Outside.Alter. Needs Changes.
+	Alters bool
+	// Loses: open sets Outside.Lose.
+	Loses bool
+	// Hangs: open sets Outside.Hang, and configures the source to give up a silent system after a few seconds.
+	Hangs bool
 }
 
 // Table is a system's content: columns of text. The first column is never null and tells rows apart.
@@ -70,6 +78,17 @@ type Outside struct {
 	Store func(Table) error
 	// Break makes the system fail from now on: a file is taken away, a server stopped.
 	Break func() error
+	// StoreValues gives the system a content of two columns in place of the old: id, which orders the rows, and value, of the
+	// system's own type for the kind. The values are texts that TypedValues lists, or nil for null.
+	StoreValues func(kind Kind, values []any) error
+	// Alter adds a column of texts, named added, with the value "new" in all rows.
+	Alter func() error
+	// Lose ends the system as a crash would; back brings it back with all it had.
+	Lose func() (back func() error, err error)
+	// Hang lets the system keep its connections and answer nothing; back lets it go on.
+	Hang func() (back func() error, err error)
+	// Own names functions whose goroutines are the test's and not the source's, such as one that waits for a server's process.
+	Own []string
 }
 
 // Run runs a connector through all cases, each as a subtest. open makes a source over a system that holds outside.Table.
@@ -143,7 +162,11 @@ func (c conformance) check(ctx context.Context, dir string, open func(*Outside) 
 	if wrong := alloc.misuse(); wrong != "" {
 		err = errors.Join(err, errors.New(wrong))
 	}
-	if leak := goleak.Find(ignore); leak != nil {
+	ignored := []goleak.Option{ignore}
+	for _, name := range w.outside.Own {
+		ignored = append(ignored, goleak.IgnoreAnyFunction(name))
+	}
+	if leak := goleak.Find(ignored...); leak != nil {
 		err = errors.Join(err, fmt.Errorf("goroutines are left after Close: %w", leak))
 	}
 	if can.Secrets {

@@ -35,13 +35,18 @@ type session interface {
 	keys(ctx context.Context, table string) ([][]string, error)
 	// position returns how to read a table without a key by physical position; nil when it has none.
 	position(ctx context.Context, table string) (*position, error)
-	// selected is the expression that reads a column, "" when its name will do.
-	selected(f field) string
+	// selected is the expression that reads a column, with the name under which it comes; "" when the column's own will do.
+	selected(f field) (expression, alias string)
 	// checksum returns an expression over rows that changes when any of them does, or "" when the database cannot compute one.
 	checksum(fields []field) string
 	// now returns an expression of the present time, in the type of the column.
 	now(f field) string
 	close()
+}
+
+// learner is a session that asks the catalogue for a table's columns, because a result alone does not say all of their types.
+type learner interface {
+	learn(ctx context.Context, table string) error
 }
 
 // position is physical order.

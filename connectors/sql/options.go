@@ -37,7 +37,7 @@ type TLS struct {
 // ServerConfig says where a database server is and how to log in (`config:`).
 type ServerConfig struct {
 	Host     string       `yaml:"host" json:"host" required:"true" desc:"Name or address of the server."`
-	Port     int          `yaml:"port,omitempty" json:"port,omitempty" desc:"Its port. Defaults to 5432."`
+	Port     int          `yaml:"port,omitempty" json:"port,omitempty" desc:"Its port. Defaults to 5432 for PostgreSQL, 3306 for MariaDB and MySQL."`
 	Database string       `yaml:"database" json:"database" required:"true" desc:"Name of the database."`
 	User     string       `yaml:"user" json:"user" required:"true" desc:"User. It needs the right to SELECT and no other."`
 	Password secret.Value `yaml:"password,omitempty" json:"password,omitempty" desc:"Its password: ${env:NAME} or ${file:PATH}."`

@@ -140,9 +140,14 @@ func (q *clause) conditions(p pass, key []string) {
 
 // print returns a checksum over rows and their number. Where the database cannot compute it, the rows are read.
 func (r *reading) print(ctx context.Context, condition func(*clause)) (string, int64, error) {
-	version := ""
+	// A column that has another type may still have the same text in every row.
+	var types []byte
+	for _, f := range r.t.fields {
+		types = fmt.Appendf(types, "%q %q %s,", f.name, f.declared, f.typ)
+	}
+	version := fmt.Sprintf("%x/", xxhash.Sum64(types))
 	if r.t.position != nil {
-		version = r.t.position.version + "/"
+		version += r.t.position.version + "/"
 	}
 	expression := r.c.checksum(r.t.fields)
 	if r.t.o.Unchanged == "read" && len(r.t.key) > 0 {

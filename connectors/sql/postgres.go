@@ -505,12 +505,12 @@ func (r *postgresRows) close() error {
 	return err
 }
 
-func (s *postgresSession) selected(f field) string {
+func (s *postgresSession) selected(f field) (expression, alias string) {
 	quoted := (&postgresDialect{}).quote(f.name)
 	if s.types[f.oid].array || strings.HasSuffix(f.declared, "(an array)") {
-		return "to_json(" + quoted + ")::text"
+		return "to_json(" + quoted + ")::text", f.name
 	}
-	return ""
+	return "", ""
 }
 
 func (s *postgresSession) checksum(fields []field) string {

@@ -1,5 +1,5 @@
-// Package sql is the connector for databases: PostgreSQL so far. What differs between databases is behind the interfaces in
-// dialect.go.
+// Package sql holds the connectors for databases: PostgreSQL, MariaDB (and MySQL by the same code) and SQLite. What differs between
+// them is behind the interfaces in dialect.go.
 //
 // A stream is a table, a view or a query. Without a watermark each reading is of the whole table and replaces what was read before;
 // it is left out while a checksum, computed by the database in the same snapshot, says that nothing has changed. With a watermark a
@@ -280,6 +280,11 @@ func (t *table) field(name string) field {
 // inspect asks the catalogue.
 func (s *Source) inspect(ctx context.Context, c session, o *Options) (*table, error) {
 	t := &table{s: s, o: o, deleted: -1}
+	if l, ok := c.(learner); ok && o.Table != "" {
+		if err := l.learn(ctx, o.Table); err != nil {
+			return nil, err
+		}
+	}
 	q := &clause{d: s.dialect}
 	q.add("SELECT * FROM ")
 	if err := t.from(q); err != nil {
@@ -480,8 +485,8 @@ func (t *table) list(c session) string {
 			b.WriteString(", ")
 		}
 		name := t.s.dialect.quote(f.name)
-		if e := c.selected(f); e != "" {
-			name = e + " AS " + name
+		if e, alias := c.selected(f); e != "" {
+			name = e + " AS " + t.s.dialect.quote(alias)
 		}
 		b.WriteString(name)
 	}

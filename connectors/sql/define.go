@@ -1,0 +1,52 @@
+package sql
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+
+	"github.com/headwater-data/headwater/connectors"
+)
+
+// checked is a connector's own options.
+type checked[C any] interface {
+	*C
+	check() []connectors.OptionFault
+}
+
+// define describes a connector by its options and by what makes a dialect of them.
+func define[C any, P checked[C]](name, title string, open func(connectors.Environment, P) (dialect, Limits, error)) connectors.Definition {
+	return connectors.Definition{
+		Name:   name,
+		Title:  title,
+		Config: func() any { return P(new(C)) },
+		Stream: func() any { return &Options{} },
+		Check: func(config any, streams map[string]any) []connectors.OptionFault {
+			c, ok := config.(P)
+			if !ok {
+				return []connectors.OptionFault{{Message: fmt.Sprintf("options are %T, not %T", config, c)}}
+			}
+			faults := c.check()
+			for _, stream := range slices.Sorted(maps.Keys(streams)) {
+				o, ok := streams[stream].(*Options)
+				if !ok {
+					faults = append(faults, connectors.OptionFault{Stream: stream, Message: fmt.Sprintf("options are %T, not *sql.Options", streams[stream])})
+					continue
+				}
+				faults = append(faults, o.check(stream)...)
+			}
+			return faults
+		},
+		Open: func(env connectors.Environment, config any, streams map[string]any) (connectors.Source, error) {
+			c, ok := config.(P)
+			if !ok {
+				return nil, fmt.Errorf("options are %T, not %T", config, c)
+			}
+			d, limits, err := open(env, c)
+			if err != nil {
+				return nil, err
+			}
+			return newSource(env, d, limits, streams)
+		},
+	}
+}
