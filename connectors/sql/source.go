@@ -50,14 +50,16 @@ type Source struct {
 	hours   hours
 	rate    *rate.Limiter
 	slots   chan struct{} // one for each connection in use
+	pairs   chan struct{} // held by who takes two of them
 
 	mu     sync.Mutex
 	counts map[connectors.Stream]int64 // of the contents read last
 	told   map[string]bool             // what has been logged once
+	warned map[string]time.Time        // streams, and when their backlog was last warned of
 }
 
 func newSource(env connectors.Environment, d dialect, limits Limits, streams map[string]any) (*Source, error) {
-	s := &Source{env: env, dialect: d, limits: limits, streams: map[string]*Options{}, counts: map[connectors.Stream]int64{}, told: map[string]bool{}}
+	s := &Source{env: env, dialect: d, limits: limits, streams: map[string]*Options{}, counts: map[connectors.Stream]int64{}, told: map[string]bool{}, warned: map[string]time.Time{}, pairs: make(chan struct{}, 1)}
 	for name, o := range streams {
 		options, ok := o.(*Options)
 		if !ok {
@@ -555,7 +557,7 @@ func (s *Source) Count(ctx context.Context, shard connectors.Stream) (int64, err
 	if err != nil {
 		return 0, err
 	}
-	if o.Watermark != "" {
+	if o.Watermark != "" || o.Changes != nil {
 		return 0, errors.ErrUnsupported
 	}
 	s.mu.Lock()
@@ -624,6 +626,9 @@ func (s *Source) read(ctx context.Context, shard connectors.Stream, after connec
 	o, err := s.options(shard.Name)
 	if err != nil {
 		return err
+	}
+	if o.Changes != nil {
+		return s.follow(ctx, shard, o, after, yield)
 	}
 	low, high, err := o.Split.bounds(shard.Shard)
 	if err != nil {
