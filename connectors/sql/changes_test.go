@@ -17,6 +17,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/headwater-data/headwater/connectors"
+	"github.com/headwater-data/headwater/connectors/connectortest"
 	"github.com/headwater-data/headwater/connectors/sql"
 	"github.com/headwater-data/headwater/internal/secret"
 	"github.com/headwater-data/headwater/internal/testdb"
@@ -24,6 +25,11 @@ import (
 
 // follow opens a source that follows the table t of a database, with a slot and a publication of the database's own.
 func follow(t *testing.T, db *testdb.Database, o sql.Options) (connectors.Source, *bytes.Buffer) {
+	t.Helper()
+	return followAs(t, db, db.User, db.Password, o)
+}
+
+func followAs(t *testing.T, db *testdb.Database, user, password string, o sql.Options) (connectors.Source, *bytes.Buffer) {
 	t.Helper()
 	alloc := memory.NewCheckedAllocator(memory.NewGoAllocator())
 	t.Cleanup(func() { alloc.AssertSize(t, 0) })
@@ -34,7 +40,7 @@ func follow(t *testing.T, db *testdb.Database, o sql.Options) (connectors.Source
 	o.Changes.Slot, o.Changes.Publication = db.Name+"_slot", "pub"
 	t.Cleanup(func() { dropSlot(t, db) })
 	d := sql.Postgres()
-	config := &sql.ServerConfig{Host: db.Host, Port: db.Port, Database: db.Name, User: db.User, Password: secret.New(db.Password), TLS: &sql.TLS{CA: db.CA}}
+	config := &sql.ServerConfig{Host: db.Host, Port: db.Port, Database: db.Name, User: user, Password: secret.New(password), TLS: &sql.TLS{CA: db.CA}}
 	streams := map[string]any{"s": &o}
 	if faults := d.Check(config, streams); len(faults) > 0 {
 		t.Fatal(faults)
@@ -486,4 +492,390 @@ func TestChangesHaveTheSameValuesAsTheTable(t *testing.T) {
 	if text[0] == "" {
 		t.Error("nothing was read")
 	}
+}
+
+func TestChangesFollowTheColumnsOfTheTable(t *testing.T) {
+	db := testdb.Postgres(t).Database(t)
+	db.Do(t, "CREATE TABLE t (id int PRIMARY KEY, a int, b text)", "CREATE PUBLICATION pub FOR TABLE t", "INSERT INTO t VALUES (1, 1, 'x')")
+	src, log := follow(t, db, sql.Options{})
+	m := newMirror(t)
+	m.read(src, all)
+	// In one reading: three forms of the table, one after the other, two of them in the middle of a transaction.
+	db.Do(t, "INSERT INTO t VALUES (2, 2, 'y')",
+		"BEGIN; INSERT INTO t VALUES (3, 3, 'z'); ALTER TABLE t ADD COLUMN c numeric(10,2); INSERT INTO t VALUES (4, 4, 'zz', 4.5); ALTER TABLE t ALTER a TYPE bigint; INSERT INTO t VALUES (5, 5, NULL, 5); COMMIT",
+		"ALTER TABLE t RENAME b TO d", "ALTER TABLE t DROP COLUMN c", "INSERT INTO t VALUES (6, 6, 'six')")
+	var got []string
+	for after := m.cursor; ; {
+		n := 0
+		for b, err := range src.Read(t.Context(), connectors.Stream{Name: "s"}, after) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			var names []string
+			for _, f := range b.Record.Schema().Fields() {
+				names = append(names, f.Name+" "+f.Type.String())
+			}
+			got = append(got, fmt.Sprintf("%d rows of %s", b.Record.NumRows(), strings.Join(names[1:len(names)-2], ", ")))
+			after = b.Cursor
+			n++
+			break // and each form is found again by a reading of its own
+		}
+		if n == 0 {
+			break
+		}
+	}
+	want := []string{"2 rows of a int32, b utf8", "1 rows of a int32, b utf8, c decimal(10, 2)", "1 rows of a int64, b utf8, c decimal(10, 2)", "1 rows of a int64, d utf8"}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+	if !strings.Contains(log.String(), "columns have changed") {
+		t.Errorf("nothing was said of it:\n%s", log)
+	}
+}
+
+func TestChangesKeepToTheColumnsThatAreWanted(t *testing.T) {
+	db := testdb.Postgres(t).Database(t)
+	db.Do(t, "CREATE TABLE t (id int PRIMARY KEY, a int, b text, c text)", "CREATE PUBLICATION pub FOR TABLE t (id, c, b)", "INSERT INTO t VALUES (1, 1, 'x', 'y')")
+	src, _ := follow(t, db, sql.Options{Columns: sql.Names{"c", "b"}})
+	m := newMirror(t)
+	m.read(src, all)
+	db.Do(t, "INSERT INTO t VALUES (2, 2, 'x2', 'y2')", "UPDATE t SET id = 3 WHERE id = 1")
+	m.read(src, all)
+	if diff := cmp.Diff([]string{`{"b":"x","c":"y","id":3}`, `{"b":"x2","c":"y2","id":2}`}, m.live()); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestChangesThatCannotBeDeliveredAreQuarantined(t *testing.T) {
+	db := testdb.Postgres(t).Database(t)
+	db.Do(t, "CREATE TABLE t (id int PRIMARY KEY, d date)", "CREATE PUBLICATION pub FOR TABLE t")
+	src, _ := follow(t, db, sql.Options{})
+	m := newMirror(t)
+	m.read(src, all)
+	db.Do(t, "INSERT INTO t VALUES (1, '2024-01-01'), (2, 'infinity'), (3, '2024-01-03')")
+	m.read(src, all)
+	if len(m.live()) != 2 || len(m.rejects) != 1 || !strings.Contains(m.rejects[0], "column d: the value is infinity") {
+		t.Errorf("got %q and %q", m.live(), m.rejects)
+	}
+	if m.rows["3"].version <= m.rows["1"].version {
+		t.Error("versions do not belong to their rows")
+	}
+}
+
+// TestChangesAreRefusedWhereTheyWouldBeIncomplete opens streams over what cannot be followed: each is refused before a slot is made, and
+// the error says what to run.
+func TestChangesAreRefusedWhereTheyWouldBeIncomplete(t *testing.T) {
+	server := testdb.Postgres(t)
+	for _, c := range []struct {
+		name string
+		sql  []string
+		o    sql.Options
+		says string
+	}{
+		{"no publication", []string{"CREATE TABLE t (id int PRIMARY KEY)"}, sql.Options{}, `CREATE PUBLICATION "pub" FOR TABLE public.t`},
+		{"not in the publication", []string{"CREATE TABLE t (id int PRIMARY KEY)", "CREATE PUBLICATION pub"}, sql.Options{}, `ALTER PUBLICATION "pub" ADD TABLE public.t`},
+		{"no deletes", []string{"CREATE TABLE t (id int PRIMARY KEY)", "CREATE PUBLICATION pub FOR TABLE t WITH (publish = 'insert, update, truncate')"}, sql.Options{}, "SET (publish ="},
+		{"a row filter", []string{"CREATE TABLE t (id int PRIMARY KEY)", "CREATE PUBLICATION pub FOR TABLE t WHERE (id > 5)"}, sql.Options{}, "without WHERE"},
+		{"a column list", []string{"CREATE TABLE t (id int PRIMARY KEY, a int)", "CREATE PUBLICATION pub FOR TABLE t (id)"}, sql.Options{}, "leaves out the column a"},
+		{"a generated column", []string{"CREATE TABLE t (id int PRIMARY KEY, a int GENERATED ALWAYS AS (id + 1) STORED)", "CREATE PUBLICATION pub FOR TABLE t"}, sql.Options{}, "a"},
+		{"no key", []string{"CREATE TABLE t (id int)", "CREATE PUBLICATION pub FOR TABLE t"}, sql.Options{}, "give it a primary key"},
+		{"no identity", []string{"CREATE TABLE t (id int PRIMARY KEY)", "ALTER TABLE t REPLICA IDENTITY NOTHING", "CREATE PUBLICATION pub FOR TABLE t"}, sql.Options{}, "ALTER TABLE public.t REPLICA IDENTITY FULL"},
+		{"a key that is not in the log", []string{"CREATE TABLE t (id int PRIMARY KEY, code text NOT NULL UNIQUE)", "CREATE PUBLICATION pub FOR TABLE t"}, sql.Options{Key: sql.Names{"code"}}, "does not hold the key column code"},
+		{"partitions", []string{"CREATE TABLE t (id int PRIMARY KEY) PARTITION BY RANGE (id)", "CREATE PUBLICATION pub FOR TABLE t"}, sql.Options{}, "partitions"},
+		{"a view", []string{"CREATE VIEW t AS SELECT 1 AS id"}, sql.Options{}, "not a table whose changes the server logs"},
+		{"an unlogged table", []string{"CREATE UNLOGGED TABLE t (id int PRIMARY KEY)"}, sql.Options{}, "not a table whose changes the server logs"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			db := server.Database(t)
+			db.Do(t, c.sql...)
+			src, _ := follow(t, db, c.o)
+			err := newMirror(t).fails(src)
+			if !strings.Contains(err.Error(), c.says) || connectors.IsTransient(err) {
+				t.Errorf("%v; should say %q", err, c.says)
+			}
+			var slots int
+			if err := db.QueryRow("SELECT count(*) FROM pg_replication_slots WHERE slot_name = $1", db.Name+"_slot").Scan(&slots); err != nil || slots != 0 {
+				t.Errorf("%d slots were made (%v)", slots, err)
+			}
+		})
+	}
+	t.Run("no right to read the log", func(t *testing.T) {
+		db := server.Database(t)
+		db.Do(t, "CREATE TABLE t (id int PRIMARY KEY)", "CREATE PUBLICATION pub FOR TABLE t", "CREATE ROLE "+db.Name+"_plain LOGIN PASSWORD 'p'", "GRANT SELECT ON t TO "+db.Name+"_plain")
+		t.Cleanup(func() {
+			if _, err := db.Exec("DROP OWNED BY " + db.Name + "_plain; DROP ROLE " + db.Name + "_plain"); err != nil {
+				t.Error(err)
+			}
+		})
+		src, _ := followAs(t, db, db.Name+"_plain", "p", sql.Options{})
+		if err := newMirror(t).fails(src); !strings.Contains(err.Error(), `ALTER ROLE "`+db.Name+`_plain" REPLICATION`) {
+			t.Error(err)
+		}
+		// The right to read tables and the log is all that is needed.
+		db.Do(t, "ALTER ROLE "+db.Name+"_plain REPLICATION", "INSERT INTO t VALUES (1)")
+		m := newMirror(t)
+		m.read(src, all)
+		m.same(db, "as a plain user")
+	})
+}
+
+// TestChangesTellWhatWasLost makes the position mean nothing in one way after the other. Each is an error, and none reads as if there were
+// nothing new.
+func TestChangesTellWhatWasLost(t *testing.T) {
+	server := testdb.Postgres(t)
+	forge := func(name string, value any) func(*testing.T, *testdb.Database, *mirror) {
+		return func(t *testing.T, _ *testdb.Database, m *mirror) {
+			var fields map[string]any
+			d := json.NewDecoder(bytes.NewReader(m.cursor))
+			d.UseNumber()
+			if err := d.Decode(&fields); err != nil {
+				t.Fatal(err)
+			}
+			if fields[name] == nil {
+				t.Fatalf("no %s in %s", name, m.cursor)
+			}
+			fields[name] = value
+			var err error
+			if m.cursor, err = json.Marshal(fields); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	do := func(statements ...string) func(*testing.T, *testdb.Database, *mirror) {
+		return func(t *testing.T, db *testdb.Database, _ *mirror) { db.Do(t, statements...) }
+	}
+	for _, c := range []struct {
+		name string
+		lose func(*testing.T, *testdb.Database, *mirror)
+		says string
+	}{
+		{"the slot is gone", func(t *testing.T, db *testdb.Database, _ *mirror) { dropSlot(t, db) }, "_slot is gone"},
+		{"the slot was made again", func(t *testing.T, db *testdb.Database, _ *mirror) {
+			dropSlot(t, db)
+			db.Do(t, "SELECT pg_create_logical_replication_slot('"+db.Name+"_slot', 'pgoutput')")
+		}, "after the position: somebody else reads from it"},
+		{"somebody else reads the slot", func(t *testing.T, db *testdb.Database, _ *mirror) {
+			db.Do(t, "SET synchronous_commit = on; INSERT INTO t VALUES (3, 3)", "SELECT pg_replication_slot_advance('"+db.Name+"_slot', pg_current_wal_flush_lsn())")
+		}, "after the position: somebody else reads from it"},
+		{"the slot is another kind", func(t *testing.T, db *testdb.Database, _ *mirror) {
+			dropSlot(t, db)
+			db.Do(t, "SELECT pg_create_logical_replication_slot('"+db.Name+"_slot', 'test_decoding')")
+		}, "not one of this stream"},
+		{"the table was made again", do("DROP TABLE t", "CREATE TABLE t (id int PRIMARY KEY, n int)", "ALTER PUBLICATION pub ADD TABLE t"), "was dropped and made again"},
+		{"the table is gone", do("DROP TABLE t"), `relation "public.t" does not exist`},
+		{"the table left the publication for a while", do("ALTER PUBLICATION pub DROP TABLE t", "INSERT INTO t VALUES (4, 4)", "ALTER PUBLICATION pub ADD TABLE t"), "put back"},
+		{"the publication left out deletes for a while", do("ALTER PUBLICATION pub SET (publish = 'insert')", "DELETE FROM t", "ALTER PUBLICATION pub SET (publish = 'insert, update, delete, truncate')"), "was changed"},
+		{"another server", forge("system", "123"), "this is another server"},
+		{"a failover", forge("timeline", "0"), "restored or failed over"},
+		{"a backup", forge("lsn", uint64(1)<<50), "restored from a backup"},
+		{"another slot", forge("slot", "former"), "is one of the replication slot former"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			db := server.Database(t)
+			db.Do(t, "CREATE TABLE t (id int PRIMARY KEY, n int)", "CREATE PUBLICATION pub FOR TABLE t", "INSERT INTO t VALUES (1, 1)")
+			src, _ := follow(t, db, sql.Options{})
+			m := newMirror(t)
+			m.read(src, all)
+			db.Do(t, "INSERT INTO t VALUES (2, 2)")
+			m.read(src, all)
+			c.lose(t, db, m)
+			err := m.fails(src)
+			if !strings.Contains(err.Error(), c.says) || connectors.IsTransient(err) {
+				t.Errorf("%v; should say %q", err, c.says)
+			}
+		})
+	}
+}
+
+// TestChangesBeginAgainAfterALoss goes the way that the error says: the slot is dropped, the cursor set back, and what was deleted in
+// between is gone.
+func TestChangesBeginAgainAfterALoss(t *testing.T) {
+	db := testdb.Postgres(t).Database(t)
+	db.Do(t, "CREATE TABLE t (id int PRIMARY KEY, n int)", "CREATE PUBLICATION pub FOR TABLE t", "INSERT INTO t VALUES (1, 1), (2, 2)")
+	src, _ := follow(t, db, sql.Options{})
+	m := newMirror(t)
+	m.read(src, all)
+	db.Do(t, "UPDATE t SET n = 3 WHERE id = 1")
+	m.read(src, all)
+	dropSlot(t, db)
+	db.Do(t, "DELETE FROM t WHERE id = 1", "INSERT INTO t VALUES (3, 3)")
+	m.cursor = nil
+	m.read(src, all)
+	m.same(db, "after a new beginning")
+	// Without a cursor, and with a slot that is there: what was confirmed is not needed, because the table is read again.
+	db.Do(t, "INSERT INTO t VALUES (1, 5)", "DELETE FROM t WHERE id = 2")
+	m.read(src, all)
+	db.Do(t, "DELETE FROM t WHERE id = 3", "UPDATE t SET n = 6")
+	m.cursor = nil
+	m.read(src, all)
+	m.same(db, "after another")
+}
+
+// TestChangesAreConfirmedOnlyWhenTheyAreStored looks at the slot: it follows the cursor that Read is given, and never what was handed out.
+func TestChangesAreConfirmedOnlyWhenTheyAreStored(t *testing.T) {
+	db := testdb.Postgres(t).Database(t)
+	db.Do(t, "CREATE TABLE t (id int PRIMARY KEY, n int)", "CREATE PUBLICATION pub FOR TABLE t")
+	src, _ := follow(t, db, sql.Options{})
+	confirmed := func() (at string) {
+		t.Helper()
+		// The server notices that a reader has gone in its own time.
+		for active := true; active; {
+			if err := db.QueryRow("SELECT confirmed_flush_lsn, active FROM pg_replication_slots WHERE slot_name = $1", db.Name+"_slot").Scan(&at, &active); err != nil {
+				t.Fatal(err)
+			}
+		}
+		return at
+	}
+	m := newMirror(t)
+	m.read(src, all)
+	begin := confirmed()
+	db.Do(t, "INSERT INTO t VALUES (1, 1)")
+	m.read(src, all)
+	first := m.cursor
+	if at := confirmed(); at != begin {
+		t.Errorf("the slot moved from %s to %s before what was read was stored", begin, at)
+	}
+	db.Do(t, "INSERT INTO t VALUES (2, 2)")
+	for range 2 { // two readings from the same cursor, as after a crash
+		m.cursor = first
+		m.read(src, all)
+	}
+	if at := confirmed(); at == begin {
+		t.Errorf("the slot stays at %s although what was read before is stored", begin)
+	}
+	m.same(db, "at the end")
+}
+
+// TestChangesOfOthersMoveThePosition writes a lot into another table: the position goes on, so that the server can remove its log.
+func TestChangesOfOthersMoveThePosition(t *testing.T) {
+	db := testdb.Postgres(t).Database(t)
+	db.Do(t, "CREATE TABLE t (id int PRIMARY KEY)", "CREATE TABLE other (s text)", "ALTER TABLE other ALTER s SET STORAGE EXTERNAL", "CREATE PUBLICATION pub FOR TABLE t")
+	src, _ := follow(t, db, sql.Options{})
+	m := newMirror(t)
+	m.read(src, all)
+	if n := m.read(src, all); n != 0 {
+		t.Fatalf("%d batches although nothing is new", n)
+	}
+	db.Do(t, "INSERT INTO other SELECT repeat('x', 1000000) FROM generate_series(1, 20)")
+	if n := m.read(src, all); n != 1 || len(m.rows) != 0 {
+		t.Fatalf("%d batches and %d rows, want a position alone", n, len(m.rows))
+	}
+	if n := m.read(src, all); n != 0 {
+		t.Errorf("%d batches although nothing is new", n)
+	}
+}
+
+// TestChangesWarnBeforeTheLogIsLost has a server that keeps little log: it is warned of, and once it is lost that is an error.
+func TestChangesWarnBeforeTheLogIsLost(t *testing.T) {
+	server := testdb.OwnPostgres(t)
+	db := server.Database(t)
+	db.Do(t, "ALTER SYSTEM SET max_slot_wal_keep_size = '48MB'", "SELECT pg_reload_conf()", "CREATE TABLE t (id int PRIMARY KEY)", "CREATE PUBLICATION pub FOR TABLE t",
+		"CREATE TABLE other (s text)", "ALTER TABLE other ALTER s SET STORAGE EXTERNAL")
+	src, log := follow(t, db, sql.Options{})
+	m := newMirror(t)
+	m.read(src, all)
+	if strings.Contains(log.String(), "level=WARN") {
+		t.Fatalf("warned too early:\n%s", log)
+	}
+	fill := func(mb int) {
+		db.Do(t, fmt.Sprintf("BEGIN; SET LOCAL synchronous_commit = on; INSERT INTO other SELECT repeat('x', 1000000) FROM generate_series(1, %d); COMMIT", mb))
+	}
+	fill(30)
+	old := m.cursor
+	m.read(src, all)
+	if !strings.Contains(log.String(), "level=WARN") || !strings.Contains(log.String(), "lost_at_mb=48") {
+		t.Errorf("not warned:\n%s", log)
+	}
+	m.cursor = old
+	fill(100)
+	db.Do(t, "INSERT INTO t VALUES (1)", "CHECKPOINT")
+	err := m.fails(src)
+	if !strings.Contains(err.Error(), "is of no use any more") || !strings.Contains(err.Error(), "may be missing") || connectors.IsTransient(err) {
+		t.Error(err)
+	}
+	// A restart in between changes nothing that matters: it is the same server.
+	dropSlot(t, db)
+	m.cursor = nil
+	m.read(src, all)
+	server.Kill(t)
+	if err := m.fails(src); !connectors.IsTransient(err) {
+		t.Errorf("a server that is down for a while: %v", err)
+	}
+	server.Start(t)
+	for db.PingContext(t.Context()) != nil { // the pool finds out that its connections are those of before
+	}
+	db.Do(t, "INSERT INTO t VALUES (2)")
+	m.read(src, all)
+	m.same(db, "after the server's restart")
+}
+
+// TestChangesConform runs a stream that follows changes through the kit.
+func TestChangesConform(t *testing.T) {
+	server := testdb.Postgres(t)
+	db := server.Database(t)
+	db.Do(t, "CREATE TABLE t (id text PRIMARY KEY, \"名称\" text, note text)", "CREATE PUBLICATION pub FOR TABLE t")
+	user := db.Name + "_follower"
+	connectortest.Run(t, func(t *testing.T, outside *connectortest.Outside) connectors.Source {
+		outside.Store = func(table connectortest.Table) error { return storeChanges(db, table) }
+		db.Do(t, "DROP ROLE IF EXISTS "+user, "CREATE ROLE "+user+" LOGIN REPLICATION PASSWORD '"+outside.Secret+"'", "GRANT SELECT ON t TO "+user)
+		t.Cleanup(func() {
+			dropSlot(t, db)
+			if _, err := db.Exec(`DROP OWNED BY ` + user + `; DROP ROLE ` + user); err != nil {
+				t.Error(err)
+			}
+		})
+		outside.Break = func() error {
+			_, err := db.Exec("ALTER ROLE " + user + " PASSWORD 'changed'")
+			return err
+		}
+		if err := outside.Store(outside.Table); err != nil {
+			t.Fatal(err)
+		}
+		d := sql.Postgres()
+		config := &sql.ServerConfig{Host: db.Host, Port: db.Port, Database: db.Name, User: user, Password: secret.New(outside.Secret), TLS: &sql.TLS{CA: db.CA}}
+		streams := map[string]any{"s": &sql.Options{Table: "t", Changes: &sql.Changes{Slot: db.Name + "_slot", Publication: "pub"}}}
+		if faults := d.Check(config, streams); len(faults) > 0 {
+			t.Fatal(faults)
+		}
+		src, err := d.Open(outside.Environment, config, streams)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return src
+	}, connectortest.Capabilities{Changes: true, Follows: true, Secrets: true, Breaks: true})
+}
+
+// storeChanges makes the table hold the rows, by deleting, inserting and updating as few as it takes.
+func storeChanges(db *testdb.Database, table connectortest.Table) error {
+	tx, err := db.Begin()
+	if err != nil {
+		return err
+	}
+	defer tx.Rollback()
+	if _, err := tx.Exec("CREATE TEMP TABLE wanted (n serial, id text, name text, note text) ON COMMIT DROP"); err != nil {
+		return err
+	}
+	const at = 500
+	for begin := 0; begin < len(table.Rows); begin += at {
+		var places []string
+		var args []any
+		for _, row := range table.Rows[begin:min(begin+at, len(table.Rows))] {
+			n := len(args)
+			places = append(places, fmt.Sprintf("($%d, $%d, $%d)", n+1, n+2, n+3))
+			args = append(args, row...)
+		}
+		if _, err := tx.Exec("INSERT INTO wanted (id, name, note) VALUES "+strings.Join(places, ", "), args...); err != nil {
+			return err
+		}
+	}
+	for _, statement := range []string{
+		"DELETE FROM t WHERE id NOT IN (SELECT id FROM wanted)",
+		`UPDATE t SET "名称" = w.name, note = w.note FROM wanted w WHERE w.id = t.id AND (t."名称", t.note) IS DISTINCT FROM (w.name, w.note)`,
+		"INSERT INTO t SELECT id, name, note FROM wanted WHERE id NOT IN (SELECT id FROM t) ORDER BY n",
+	} {
+		if _, err := tx.Exec(statement); err != nil {
+			return err
+		}
+	}
+	return tx.Commit()
 }
