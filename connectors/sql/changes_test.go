@@ -809,6 +809,88 @@ func TestChangesWarnBeforeTheLogIsLost(t *testing.T) {
 	m.same(db, "after the server's restart")
 }
 
+// TestChangesAndOtherWaysOfReadingDoNotShareCursors changes the options of a stream that was read.
+func TestChangesAndOtherWaysOfReadingDoNotShareCursors(t *testing.T) {
+	db := testdb.Postgres(t).Database(t)
+	db.Do(t, "CREATE TABLE t (id int PRIMARY KEY)", "CREATE PUBLICATION pub FOR TABLE t", "INSERT INTO t VALUES (1)")
+	following, _ := follow(t, db, sql.Options{})
+	m := newMirror(t)
+	m.read(following, all)
+	plain := open(t, db, sql.Options{Table: "public.t"})
+	if err := m.fails(plain); !strings.Contains(err.Error(), "one of changes") || connectors.IsTransient(err) {
+		t.Error(err)
+	}
+	_, _, m.cursor = read(t, plain, "", nil)
+	if err := m.fails(following); !strings.Contains(err.Error(), "not one of changes") || connectors.IsTransient(err) {
+		t.Error(err)
+	}
+}
+
+func TestChangesDoNotGoWithEveryOption(t *testing.T) {
+	d := sql.Postgres()
+	for _, c := range []struct {
+		o    sql.Options
+		says string
+	}{
+		{sql.Options{Table: "t", Changes: &sql.Changes{Slot: "A b", Publication: "p"}}, `slot: "A b" is no name`},
+		{sql.Options{Table: "t", Changes: &sql.Changes{Slot: "s"}}, "publication: it is missing"},
+		{sql.Options{Query: "SELECT 1", Changes: &sql.Changes{Slot: "s", Publication: "p"}}, "only a table has changes"},
+		{sql.Options{Table: "t", Where: "a = 1", Changes: &sql.Changes{Slot: "s", Publication: "p"}}, "where: does not go with changes"},
+		{sql.Options{Table: "t", Watermark: "a", Changes: &sql.Changes{Slot: "s", Publication: "p"}}, "watermark: does not go with changes"},
+		{sql.Options{Table: "t", Split: &sql.Split{Width: 5}, Changes: &sql.Changes{Slot: "s", Publication: "p"}}, "split: does not go with changes"},
+	} {
+		var said []string
+		for _, f := range d.Check(&sql.ServerConfig{Host: "h", Database: "d", User: "u"}, map[string]any{"s": &c.o}) {
+			said = append(said, strings.Join(f.Path, ".")+": "+f.Message)
+		}
+		if !strings.Contains(strings.Join(said, "\n"), c.says) {
+			t.Errorf("got %q, want %q", said, c.says)
+		}
+	}
+}
+
+// TestChangesArePeekedAtWithoutATrace: who only looks makes no slot, and moves none that is there.
+func TestChangesArePeekedAtWithoutATrace(t *testing.T) {
+	db := testdb.Postgres(t).Database(t)
+	db.Do(t, "CREATE TABLE t (id int PRIMARY KEY, n int)", "CREATE PUBLICATION pub FOR TABLE t", "INSERT INTO t VALUES (1, 1), (2, 2)")
+	src, _ := follow(t, db, sql.Options{})
+	peek := func() (n int64) {
+		t.Helper()
+		for b, err := range connectors.Peek(t.Context(), src, connectors.Stream{Name: "s"}, nil) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			n += b.Record.NumRows()
+		}
+		return n
+	}
+	slots := func() (list string) {
+		t.Helper()
+		if err := db.QueryRow("SELECT coalesce(string_agg(slot_name || ' ' || confirmed_flush_lsn, ','), '') FROM pg_replication_slots WHERE database = current_database()").Scan(&list); err != nil {
+			t.Fatal(err)
+		}
+		return list
+	}
+	if n := peek(); n != 2 {
+		t.Errorf("%d rows, want 2", n)
+	}
+	if got := slots(); got != "" {
+		t.Errorf("a slot was made: %s", got)
+	}
+	m := newMirror(t)
+	m.read(src, all)
+	db.Do(t, "DELETE FROM t WHERE id = 1", "INSERT INTO t VALUES (3, 3)", "UPDATE t SET n = 4")
+	before := slots()
+	if n := peek(); n != 2 {
+		t.Errorf("%d rows, want 2", n)
+	}
+	if got := slots(); got != before {
+		t.Errorf("the slots were %s and are %s", before, got)
+	}
+	m.read(src, all)
+	m.same(db, "at the end")
+}
+
 // TestChangesConform runs a stream that follows changes through the kit.
 func TestChangesConform(t *testing.T) {
 	server := testdb.Postgres(t)

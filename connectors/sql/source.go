@@ -39,6 +39,7 @@ var (
 	_ connectors.Source  = (*Source)(nil)
 	_ connectors.Sharder = (*Source)(nil)
 	_ connectors.Counter = (*Source)(nil)
+	_ connectors.Peeker  = (*Source)(nil)
 )
 
 // Source reads one database.
@@ -611,20 +612,34 @@ var errStopped = errors.New("stopped by the caller")
 
 // Read yields what follows the cursor, as the contract says.
 func (s *Source) Read(ctx context.Context, shard connectors.Stream, after connectors.Cursor) iter.Seq2[connectors.Batch, error] {
+	o, err := s.options(shard.Name)
+	return s.batches(ctx, shard, o, err, after)
+}
+
+// Peek yields the rows that are there now. Of a stream whose changes are followed it reads the table, without slot or log.
+func (s *Source) Peek(ctx context.Context, shard connectors.Stream, after connectors.Cursor) iter.Seq2[connectors.Batch, error] {
+	o, err := s.options(shard.Name)
+	if err == nil && o.Changes != nil {
+		plain := *o
+		plain.Changes, plain.Unchanged = nil, "read"
+		o = &plain
+	}
+	return s.batches(ctx, shard, o, err, after)
+}
+
+func (s *Source) batches(ctx context.Context, shard connectors.Stream, o *Options, err error, after connectors.Cursor) iter.Seq2[connectors.Batch, error] {
 	return func(yield func(connectors.Batch, error) bool) {
-		err := s.read(ctx, shard, after, func(b connectors.Batch) bool { return yield(b, nil) })
+		if err == nil {
+			err = s.read(ctx, shard, o, after, func(b connectors.Batch) bool { return yield(b, nil) })
+		}
 		if err != nil && !errors.Is(err, errStopped) {
 			yield(connectors.Batch{}, err)
 		}
 	}
 }
 
-func (s *Source) read(ctx context.Context, shard connectors.Stream, after connectors.Cursor, yield func(connectors.Batch) bool) error {
+func (s *Source) read(ctx context.Context, shard connectors.Stream, o *Options, after connectors.Cursor, yield func(connectors.Batch) bool) error {
 	if err := ctx.Err(); err != nil {
-		return err
-	}
-	o, err := s.options(shard.Name)
-	if err != nil {
 		return err
 	}
 	if o.Changes != nil {
