@@ -335,7 +335,7 @@ func (f *follower) examine(ctx context.Context) (*seen, error) {
 }
 
 func (f *follower) settings(ctx context.Context, s *seen) error {
-	rows, err := f.c.texts(ctx, `SELECT current_setting('wal_level'), pg_is_in_recovery(), coalesce(current_setting('max_slot_wal_keep_size', true), '-1'), coalesce((SELECT setting FROM pg_settings WHERE name = 'max_slot_wal_keep_size'), '-1')`)
+	rows, err := f.c.texts(ctx, `SELECT current_setting('wal_level'), pg_is_in_recovery(), coalesce((SELECT setting FROM pg_settings WHERE name = 'max_slot_wal_keep_size'), '-1'), (SELECT setting FROM pg_settings WHERE name = 'wal_sender_timeout')`)
 	if err != nil {
 		return err
 	}
@@ -345,12 +345,20 @@ func (f *follower) settings(ctx context.Context, s *seen) error {
 	if rows[0][1] == "t" {
 		return f.d.server.failed(errors.New("the server is a standby"), fault.Environment, "changes are followed on the primary: name that one under config.host")
 	}
-	mb, err := strconv.ParseInt(rows[0][3], 10, 64) // pg_settings has it in its unit, MB
+	mb, err := strconv.ParseInt(rows[0][2], 10, 64) // pg_settings has it in its unit, MB
 	if err != nil {
-		return fmt.Errorf("max_slot_wal_keep_size is %q: %w", rows[0][3], err)
+		return fmt.Errorf("max_slot_wal_keep_size is %q: %w", rows[0][2], err)
 	}
 	if mb >= 0 {
 		s.keep = mb << 20
+	}
+	// The server gives up who is silent for longer than that, also while the batches are waited for.
+	ms, err := strconv.Atoi(rows[0][3])
+	if err != nil {
+		return fmt.Errorf("wal_sender_timeout is %q: %w", rows[0][3], err)
+	}
+	if ms > 0 {
+		f.wal.tick = min(f.wal.tick, time.Duration(ms)*time.Millisecond/4)
 	}
 	return nil
 }

@@ -31,6 +31,11 @@ func follow(t *testing.T, db *testdb.Database, o sql.Options) (connectors.Source
 
 func followAs(t *testing.T, db *testdb.Database, user, password string, o sql.Options) (connectors.Source, *bytes.Buffer) {
 	t.Helper()
+	return followWith(t, db, user, password, o, sql.Limits{})
+}
+
+func followWith(t *testing.T, db *testdb.Database, user, password string, o sql.Options, limits sql.Limits) (connectors.Source, *bytes.Buffer) {
+	t.Helper()
 	alloc := memory.NewCheckedAllocator(memory.NewGoAllocator())
 	t.Cleanup(func() { alloc.AssertSize(t, 0) })
 	o.Table = "public.t"
@@ -40,7 +45,7 @@ func followAs(t *testing.T, db *testdb.Database, user, password string, o sql.Op
 	o.Changes.Slot, o.Changes.Publication = db.Name+"_slot", "pub"
 	t.Cleanup(func() { dropSlot(t, db) })
 	d := sql.Postgres()
-	config := &sql.ServerConfig{Host: db.Host, Port: db.Port, Database: db.Name, User: user, Password: secret.New(password), TLS: &sql.TLS{CA: db.CA}}
+	config := &sql.ServerConfig{Host: db.Host, Port: db.Port, Database: db.Name, User: user, Password: secret.New(password), TLS: &sql.TLS{CA: db.CA}, Limits: limits}
 	streams := map[string]any{"s": &o}
 	if faults := d.Check(config, streams); len(faults) > 0 {
 		t.Fatal(faults)
@@ -889,6 +894,66 @@ func TestChangesArePeekedAtWithoutATrace(t *testing.T) {
 	}
 	m.read(src, all)
 	m.same(db, "at the end")
+}
+
+// TestChangesBearSilence has batches that nobody takes for a while, a server that does not answer for a while, and one that never does.
+func TestChangesBearSilence(t *testing.T) {
+	server := testdb.OwnPostgres(t)
+	db := server.Database(t)
+	db.Do(t, "ALTER SYSTEM SET wal_sender_timeout = '1s'", "SELECT pg_reload_conf()", "CREATE TABLE t (id int PRIMARY KEY, s text)", "CREATE PUBLICATION pub FOR TABLE t")
+	src, _ := followWith(t, db, db.User, db.Password, sql.Options{}, sql.Limits{NetworkTimeout: 4 * time.Second})
+	m := newMirror(t)
+	m.read(src, all)
+	grow := func(from int) {
+		db.Do(t, fmt.Sprintf("INSERT INTO t SELECT g, repeat(md5(g::text), 1000) FROM generate_series(%d, %d) g", from, from+999))
+	}
+	read := func(meanwhile func(batch int)) error {
+		n := 0
+		for b, err := range src.Read(t.Context(), connectors.Stream{Name: "s"}, m.cursor) {
+			if err != nil {
+				return err
+			}
+			m.take(b)
+			n++
+			meanwhile(n)
+		}
+		if n < 5 {
+			t.Errorf("only %d batches", n)
+		}
+		return nil
+	}
+	grow(1)
+	if err := read(func(batch int) {
+		if batch == 2 {
+			time.Sleep(3 * time.Second) // what is looked at: three times as long as the server has patience
+		}
+	}); err != nil {
+		t.Errorf("batches that wait: %v", err)
+	}
+	grow(1001)
+	resumed := make(chan struct{})
+	if err := read(func(batch int) {
+		if batch == 2 {
+			server.Pause(t)
+			time.AfterFunc(1500*time.Millisecond, func() { server.Resume(t); close(resumed) }) // three times as long as it is waited before it is asked
+		}
+	}); err != nil {
+		t.Errorf("a server that is silent for a while: %v", err)
+	}
+	<-resumed
+	m.same(db, "after silence")
+	grow(2001)
+	err := read(func(batch int) {
+		if batch == 2 {
+			server.Pause(t)
+		}
+	})
+	if !connectors.IsTransient(err) || !strings.Contains(err.Error(), "silent") {
+		t.Errorf("a server that is silent for ever: %v", err)
+	}
+	server.Resume(t)
+	m.read(src, all)
+	m.same(db, "after the server is back")
 }
 
 // TestChangesConform runs a stream that follows changes through the kit.

@@ -20,7 +20,8 @@ import (
 // walConn is a connection in replication mode. It takes commands until its log is opened, and then only gives that.
 type walConn struct {
 	d    *postgresDialect
-	conn *pgconn.PgConn // nil once the log is open
+	conn *pgconn.PgConn // of no use once the log is open
+	tick time.Duration
 
 	raw      *pgconn.HijackedConn
 	messages chan walMessage // closed at the end, after err was set
@@ -37,7 +38,7 @@ type walMessage struct {
 }
 
 const (
-	// walTick is how long the server may be silent before it is asked how far it is.
+	// walTick is how long the server may be silent before it is asked how far it is, and hears nothing from here, at most.
 	walTick = 5 * time.Second
 	// walBuffered is how many messages may wait for who takes them. The server sends no more than the socket holds beyond that.
 	walBuffered = 256
@@ -58,7 +59,7 @@ func (d *postgresDialect) connectWAL(ctx context.Context) (*walConn, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &walConn{d: d, conn: conn}, nil
+	return &walConn{d: d, conn: conn, tick: min(walTick, d.server.networkTimeout/8)}, nil
 }
 
 func (w *walConn) close() {
@@ -183,7 +184,7 @@ func (w *walConn) receive(confirmed lsn) error {
 		return w.raw.Frontend.Flush()
 	}
 	give := func(m walMessage) error {
-		tick := time.NewTicker(walTick)
+		tick := time.NewTicker(w.tick)
 		defer tick.Stop()
 		for {
 			select {
@@ -203,8 +204,8 @@ func (w *walConn) receive(confirmed lsn) error {
 	}
 	heard, deadline := time.Now(), time.Time{}
 	for {
-		if now := time.Now(); deadline.Sub(now) < walTick/2 {
-			deadline = now.Add(walTick)
+		if now := time.Now(); deadline.Sub(now) < w.tick/2 {
+			deadline = now.Add(w.tick)
 			if err := w.raw.Conn.SetReadDeadline(deadline); err != nil {
 				return err
 			}
