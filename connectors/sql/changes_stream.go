@@ -101,10 +101,10 @@ func (f *follower) stream(ctx context.Context) error {
 			defer timer.Stop()
 			settled = timer.C
 		}
-		var m walMessage
+		var piece []walMessage
 		var ok bool
 		select {
-		case m, ok = <-f.wal.messages:
+		case piece, ok = <-f.wal.messages:
 		case <-settled:
 			late = len(f.wal.messages) == 0
 			if !late { // whoever takes the batches is slow: what has come meanwhile is read first
@@ -112,19 +112,19 @@ func (f *follower) stream(ctx context.Context) error {
 			}
 			continue
 		}
-		switch {
-		case !ok:
+		if !ok {
 			return fmt.Errorf("read the log: %w", f.wal.err)
-		case m.payload == nil:
+		}
+		// All of a piece is taken, also what lies behind the target: it is there.
+		for _, m := range piece {
+			if m.payload != nil {
+				if err := s.message(ctx, m.payload); err != nil {
+					return err
+				}
+				m.end = f.at.LSN
+			}
 			if !s.within {
 				reached = max(reached, m.end)
-			}
-		default:
-			if err := s.message(ctx, m.payload); err != nil {
-				return err
-			}
-			if !s.within {
-				reached = max(reached, f.at.LSN)
 			}
 		}
 	}
@@ -476,12 +476,9 @@ func (s *logStream) change(ctx context.Context, kind byte, m *walReader) error {
 	if m.err != nil {
 		return fmt.Errorf("change of %s in the log: %w", s.o.Table, m.err)
 	}
-	if now != nil {
-		// What the old row holds need not be asked for.
-		for i := range now {
-			if now[i].kind == 'u' && old != nil && old[i].kind == 't' {
-				now[i] = old[i]
-			}
+	for i := range now { // what the old row holds need not be asked for
+		if now[i].kind == 'u' && old != nil && old[i].kind == 't' {
+			now[i] = old[i]
 		}
 	}
 	joined := false

@@ -24,7 +24,7 @@ type walConn struct {
 	tick time.Duration
 
 	raw      *pgconn.HijackedConn
-	messages chan walMessage // closed at the end, after err was set
+	messages chan []walMessage // closed at the end, after err was set
 	err      error
 	quit     chan struct{} // closed when nobody takes messages any more
 	stop     func() bool
@@ -40,8 +40,10 @@ type walMessage struct {
 const (
 	// walTick is how long the server may be silent before it is asked how far it is, and hears nothing from here, at most.
 	walTick = 5 * time.Second
-	// walBuffered is how many messages may wait for who takes them. The server sends no more than the socket holds beyond that.
-	walBuffered = 256
+	// walPiece is how many bytes of messages are handed over at once, and walBuffered how many such pieces may wait for who takes them.
+	// The server sends no more than the socket holds beyond that.
+	walPiece    = 64 << 10
+	walBuffered = 4
 )
 
 func (d *postgresDialect) connectWAL(ctx context.Context) (*walConn, error) {
@@ -130,7 +132,7 @@ func (w *walConn) open(ctx context.Context, slot, publication string, after lsn)
 	if err != nil {
 		return err
 	}
-	w.raw, w.messages, w.quit = raw, make(chan walMessage, walBuffered), make(chan struct{})
+	w.raw, w.messages, w.quit = raw, make(chan []walMessage, walBuffered), make(chan struct{})
 	w.stop = context.AfterFunc(ctx, func() { _ = raw.Conn.Close() })
 	w.done.Go(func() {
 		defer close(w.messages)
@@ -183,12 +185,24 @@ func (w *walConn) receive(confirmed lsn) error {
 		w.raw.Frontend.Send(&pgproto3.CopyData{Data: m})
 		return w.raw.Frontend.Flush()
 	}
-	give := func(m walMessage) error {
+	var piece []walMessage
+	size := 0
+	give := func() error {
+		if len(piece) == 0 {
+			return nil
+		}
+		full := piece
+		piece, size = nil, 0
+		select { // a ticker only where there is to be waited
+		case w.messages <- full:
+			return nil
+		default:
+		}
 		tick := time.NewTicker(w.tick)
 		defer tick.Stop()
 		for {
 			select {
-			case w.messages <- m:
+			case w.messages <- full:
 				return nil
 			case <-w.quit:
 				return errStopped
@@ -215,7 +229,7 @@ func (w *walConn) receive(confirmed lsn) error {
 			if silent := time.Since(heard); silent > w.d.server.networkTimeout {
 				return fmt.Errorf("the server has been silent for %v while its log was read: %w", silent.Round(time.Second), errSilent)
 			}
-			if err := tell(true); err != nil {
+			if err := errors.Join(give(), tell(true)); err != nil {
 				return err
 			}
 			continue
@@ -229,15 +243,8 @@ func (w *walConn) receive(confirmed lsn) error {
 			switch {
 			case len(m.Data) >= 25 && m.Data[0] == 'w':
 				received = max(received, lsn(binary.BigEndian.Uint64(m.Data[1:])))
-				piece := walMessage{payload: append([]byte(nil), m.Data[25:]...)} // the buffer is used again
-				select {                                                          // a ticker only where there is to be waited
-				case w.messages <- piece:
-					continue
-				default:
-				}
-				if err := give(piece); err != nil {
-					return err
-				}
+				piece = append(piece, walMessage{payload: append([]byte(nil), m.Data[25:]...)}) // the buffer is used again
+				size += len(m.Data)
 			case len(m.Data) >= 18 && m.Data[0] == 'k':
 				end := lsn(binary.BigEndian.Uint64(m.Data[1:]))
 				received = max(received, end)
@@ -246,11 +253,14 @@ func (w *walConn) receive(confirmed lsn) error {
 						return err
 					}
 				}
-				if err := give(walMessage{end: end}); err != nil {
-					return err
-				}
+				piece = append(piece, walMessage{end: end})
 			default:
 				return fmt.Errorf("the server sent a piece of its log that is not understood: %.16x", m.Data)
+			}
+			if size >= walPiece || w.raw.Frontend.ReadBufferLen() == 0 {
+				if err := give(); err != nil {
+					return err
+				}
 			}
 		case *pgproto3.ErrorResponse:
 			return pgconn.ErrorResponseToPgError(m)
