@@ -581,6 +581,7 @@ func TestChangesThatCannotBeDeliveredAreQuarantined(t *testing.T) {
 // TestChangesAreRefusedWhereTheyWouldBeIncomplete opens streams over what cannot be followed: each is refused before a slot is made, and
 // the error says what to run.
 func TestChangesAreRefusedWhereTheyWouldBeIncomplete(t *testing.T) {
+	t.Parallel()
 	server := testdb.Postgres(t)
 	for _, c := range []struct {
 		name string
@@ -638,6 +639,7 @@ func TestChangesAreRefusedWhereTheyWouldBeIncomplete(t *testing.T) {
 // TestChangesTellWhatWasLost makes the position mean nothing in one way after the other. Each is an error, and none reads as if there were
 // nothing new.
 func TestChangesTellWhatWasLost(t *testing.T) {
+	t.Parallel()
 	server := testdb.Postgres(t)
 	forge := func(name string, value any) func(*testing.T, *testdb.Database, *mirror) {
 		return func(t *testing.T, _ *testdb.Database, m *mirror) {
@@ -776,6 +778,7 @@ func TestChangesOfOthersMoveThePosition(t *testing.T) {
 
 // TestChangesWarnBeforeTheLogIsLost has a server that keeps little log: it is warned of, and once it is lost that is an error.
 func TestChangesWarnBeforeTheLogIsLost(t *testing.T) {
+	t.Parallel()
 	server := testdb.OwnPostgres(t)
 	db := server.Database(t)
 	db.Do(t, "ALTER SYSTEM SET max_slot_wal_keep_size = '48MB'", "SELECT pg_reload_conf()", "CREATE TABLE t (id int PRIMARY KEY)", "CREATE PUBLICATION pub FOR TABLE t",
@@ -902,6 +905,7 @@ func TestChangesArePeekedAtWithoutATrace(t *testing.T) {
 
 // TestChangesBearSilence has batches that nobody takes for a while, a server that does not answer for a while, and one that never does.
 func TestChangesBearSilence(t *testing.T) {
+	t.Parallel()
 	server := testdb.OwnPostgres(t)
 	db := server.Database(t)
 	db.Do(t, "ALTER SYSTEM SET wal_sender_timeout = '1s'", "SELECT pg_reload_conf()", "CREATE TABLE t (id int PRIMARY KEY, s text)", "CREATE PUBLICATION pub FOR TABLE t")
