@@ -53,7 +53,7 @@ bench-stages: engine ## measure each stage's speed and memory
 	$(GO) test -run '^$$' -bench . -benchmem ./...
 
 faults: engine ## the fault campaign: 1,000 kills, 200 on Apache Kafka; ends with a RESULT line
-	$(GO) run ./internal/faults -broker both -kills 1000 -kafka-kills 200 -recovery 100 -old $(OLD)
+	$(GO) run ./internal/faults -broker both -parallel 3 -kills 1000 -kafka-kills 200 -recovery 100 -old $(OLD)
 
 soak: engine ## the fault campaign for SOAKTIME
 	$(GO) run ./internal/faults -broker both -duration $(SOAKTIME) -recovery 100 -old $(OLD)

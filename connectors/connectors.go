@@ -113,6 +113,21 @@ type Counter interface {
 	Count(ctx context.Context, s Stream) (int64, error)
 }
 
+// Peeker is an optional ability that sources have whose Read leaves something in the system, or moves what is kept there.
+type Peeker interface {
+	// Peek yields what is there now, as Read from the beginning does, and leaves the system and every other reading as they are.
+	// Its cursors are its own: they go on with what Peek began.
+	Peek(ctx context.Context, s Stream, after Cursor) iter.Seq2[Batch, error]
+}
+
+// Peek reads what is there for somebody who only looks: a preview, a comparison. Most sources are simply read.
+func Peek(ctx context.Context, source Source, s Stream, after Cursor) iter.Seq2[Batch, error] {
+	if p, ok := source.(Peeker); ok {
+		return p.Peek(ctx, s, after)
+	}
+	return source.Read(ctx, s, after)
+}
+
 // Transient marks an error as one that may pass by itself (a connection lost, a file not yet complete). Nil stays nil.
 func Transient(err error) error { return fault.Transient(err) }
 

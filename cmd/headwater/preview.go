@@ -237,7 +237,7 @@ func (v *previewer) stream(ctx context.Context, name string) (*streamPreview, er
 		}
 	}
 	for _, shard := range shards {
-		for batch, err := range v.opened.Read(ctx, shard, nil) {
+		for batch, err := range connectors.Peek(ctx, v.opened, shard, nil) {
 			if err != nil {
 				return nil, err
 			}

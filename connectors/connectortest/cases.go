@@ -56,6 +56,8 @@ var cases = []conformance{
 	{name: "replaces", rule: "the last batch of a content, and no other, replaces what the shard delivered before, also when the content is empty", table: bulkyTable(bulkyRows), needs: func(c Capabilities) bool { return c.Replaces }, run: checkReplaces},
 	{name: "count", rule: "a Counter counts the rows that Read yields", table: smallTable(123), run: checkCount},
 	{name: "broken", rule: "a system that fails gives one error, last, of the right kind", table: smallTable(10), needs: func(c Capabilities) bool { return c.Breaks }, run: checkBroken},
+	{name: "follows", rule: "what is new, changed or gone arrives as rows, and whoever applies them by version, also from any cursor again, has what the system has", table: smallTable(10), needs: func(c Capabilities) bool { return c.Follows }, run: checkFollows},
+	{name: "follows while read", rule: "what changes while the table is read for the first time, before and behind where reading is, arrives too", table: bulkyTable(bulkyRows), needs: func(c Capabilities) bool { return c.Follows }, run: checkFollowsWhileRead},
 }
 
 // reading is what one Read gave.
@@ -500,6 +502,7 @@ func checkSideBySide(ctx context.Context, w *world) error {
 const memoryFactor = 4
 
 func checkMemory(ctx context.Context, w *world) error {
+	var after connectors.Cursor // a source that follows changes has the larger content in those
 	measure := func() (arrowPeak, heapPeak int, rows int64, err error) {
 		s, err := w.only(ctx)
 		if err != nil {
@@ -508,11 +511,14 @@ func checkMemory(ctx context.Context, w *world) error {
 		base := liveHeap()
 		w.alloc.restartPeak()
 		batch := 0
-		for b, err := range w.source.Read(ctx, s, nil) {
+		for b, err := range w.source.Read(ctx, s, after) {
 			if err != nil {
 				return 0, 0, 0, err
 			}
-			rows += b.Record.NumRows()
+			if w.can.Follows {
+				after = slices.Clone(b.Cursor)
+			}
+			rows += b.Record.NumRows() - int64(goneRows(b.Record))
 			if batch < 8 || batch%4 == 0 {
 				heapPeak = max(heapPeak, liveHeap()-base)
 			}
@@ -532,8 +538,12 @@ func checkMemory(ctx context.Context, w *world) error {
 	if err != nil {
 		return err
 	}
-	if rows != int64(len(large.Rows)) {
-		return fmt.Errorf("%d rows of the larger content, want %d", rows, len(large.Rows))
+	want := int64(len(large.Rows))
+	if w.can.Follows {
+		want -= memoryRows // which are there already
+	}
+	if rows != want {
+		return fmt.Errorf("%d rows of the larger content, want %d", rows, want)
 	}
 	const slack = 1 << 20 // less than a quarter of a batch
 	if largeArrow > smallArrow+smallArrow/10+slack {

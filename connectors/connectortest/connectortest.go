@@ -37,6 +37,9 @@ type Capabilities struct {
 	Changes bool
 	// Replaces: a changed content takes the place of the old one (Batch.Replaces). Needs Changes.
 	Replaces bool
+	// Follows: a later content arrives as changes, rows that are gone with ColumnDeleted. Store changes, removes and adds no more rows
+	// than differ, and keeps the order of new rows. Needs Changes.
+	Follows bool
 	// Counts: the source is a connectors.Counter that knows this content.
 	Counts bool
 	// Secrets: the source's configuration holds Outside.Secret.

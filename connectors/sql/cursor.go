@@ -57,6 +57,9 @@ func decodeCursor(b connectors.Cursor) (*cursor, error) {
 	if err := json.Unmarshal(b, &c); err != nil {
 		return nil, fmt.Errorf("cursor is not one of a database connector: %w", err)
 	}
+	if c.Version == changesVersion {
+		return nil, fmt.Errorf("cursor is one of changes, which the stream's options ask for no longer; to begin anew: headwater cursor reset")
+	}
 	if c.Version != cursorVersion {
 		return nil, fmt.Errorf("cursor has version %d; this program knows version %d", c.Version, cursorVersion)
 	}

@@ -34,6 +34,9 @@ func define[C any, P checked[C]](name, title string, open func(connectors.Enviro
 					continue
 				}
 				faults = append(faults, o.check(stream)...)
+				if o.Changes != nil {
+					faults = append(faults, connectors.OptionFault{Stream: stream, Path: []string{"changes"}, Message: "changes are followed in PostgreSQL only", Fix: "use a watermark, or read the whole table"})
+				}
 			}
 			return faults
 		},

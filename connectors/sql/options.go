@@ -60,6 +60,7 @@ type Options struct {
 	FullEvery time.Duration `yaml:"full_every,omitempty" json:"full_every,omitempty" desc:"With watermark: how often the whole table is read, so that rows which are gone are noticed, such as 7d; defaults to never. Without: the least time between two readings; defaults to every time that anything has changed."`
 	Unchanged string        `yaml:"unchanged,omitempty" json:"unchanged,omitempty" enum:"skip,read" desc:"What a reading of a whole table does that has not changed. skip lets the database compute a checksum over the rows first; read reads the table each time. Defaults to skip."`
 	Split     *Split        `yaml:"split,omitempty" json:"split,omitempty" desc:"Cut the table into ranges of the first key column, which are read side by side and each resumed by itself."`
+	Changes   *Changes      `yaml:"changes,omitempty" json:"changes,omitempty" desc:"Read the table once, and from then on every insert, update, delete and truncate from the server's log, in its order (PostgreSQL: logical replication). Needs wal_level = logical, a publication and a user with REPLICATION."`
 }
 
 // Split says where a table is cut. The bounds are part of the shards' names, and stand as long as the option is not changed: a
@@ -103,7 +104,7 @@ const (
 )
 
 // ReplacesContent reports whether a reading replaces what was read before; whoever checks the mapping asks.
-func (o *Options) ReplacesContent() bool { return o.Watermark == "" || o.FullEvery > 0 }
+func (o *Options) ReplacesContent() bool { return o.Watermark == "" || o.FullEvery > 0 } // changes, too, have an order of their own
 
 func (l *Limits) check() (faults []connectors.OptionFault) {
 	fault := func(option, message, fix string) {
@@ -215,6 +216,7 @@ func (o *Options) check(stream string) (faults []connectors.OptionFault) {
 			fault("split", "a table with a watermark is read in the watermark's order and is not split", "leave one out")
 		}
 	}
+	o.Changes.check(o, fault)
 	slices.SortStableFunc(faults, func(a, b connectors.OptionFault) int {
 		return cmp.Or(strings.Compare(a.Path[0], b.Path[0]), strings.Compare(a.Message, b.Message))
 	})

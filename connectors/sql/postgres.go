@@ -61,6 +61,19 @@ type postgresType struct {
 }
 
 func (d *postgresDialect) connect(ctx context.Context) (session, error) {
+	c, err := d.config()
+	if err != nil {
+		return nil, err
+	}
+	conn, err := pgconn.ConnectConfig(ctx, c)
+	if err != nil {
+		return nil, err
+	}
+	return &postgresSession{conn: conn, types: map[uint32]postgresType{}}, nil
+}
+
+// config says how any connection is made; values come in one form, whatever it is for.
+func (d *postgresDialect) config() (*pgconn.Config, error) {
 	s := d.server
 	// Everything is said here, so that nothing of the process's environment (PGHOST, PGPASSFILE, PGOPTIONS …) is taken.
 	c, err := pgconn.ParseConfig("host=127.0.0.1 port=5432 user=u dbname=d sslmode=disable passfile=/dev/null servicefile=/dev/null connect_timeout=0 target_session_attrs=any")
@@ -76,11 +89,7 @@ func (d *postgresDialect) connect(ctx context.Context) (session, error) {
 		"application_name": "headwater", "client_encoding": "UTF8", "TimeZone": "UTC", "DateStyle": "ISO, YMD", "IntervalStyle": "iso_8601", "bytea_output": "hex", "extra_float_digits": "1",
 		"default_transaction_read_only": "on", "statement_timeout": strconv.FormatInt(s.statementTimeout.Milliseconds(), 10), "lock_timeout": "10000",
 	}
-	conn, err := pgconn.ConnectConfig(ctx, c)
-	if err != nil {
-		return nil, err
-	}
-	return &postgresSession{conn: conn, types: map[uint32]postgresType{}}, nil
+	return c, nil
 }
 
 func (s *postgresSession) close() {

@@ -39,6 +39,7 @@ var (
 	_ connectors.Source  = (*Source)(nil)
 	_ connectors.Sharder = (*Source)(nil)
 	_ connectors.Counter = (*Source)(nil)
+	_ connectors.Peeker  = (*Source)(nil)
 )
 
 // Source reads one database.
@@ -50,14 +51,16 @@ type Source struct {
 	hours   hours
 	rate    *rate.Limiter
 	slots   chan struct{} // one for each connection in use
+	pairs   chan struct{} // held by who takes two of them
 
 	mu     sync.Mutex
 	counts map[connectors.Stream]int64 // of the contents read last
 	told   map[string]bool             // what has been logged once
+	warned map[string]time.Time        // streams, and when their backlog was last warned of
 }
 
 func newSource(env connectors.Environment, d dialect, limits Limits, streams map[string]any) (*Source, error) {
-	s := &Source{env: env, dialect: d, limits: limits, streams: map[string]*Options{}, counts: map[connectors.Stream]int64{}, told: map[string]bool{}}
+	s := &Source{env: env, dialect: d, limits: limits, streams: map[string]*Options{}, counts: map[connectors.Stream]int64{}, told: map[string]bool{}, warned: map[string]time.Time{}, pairs: make(chan struct{}, 1)}
 	for name, o := range streams {
 		options, ok := o.(*Options)
 		if !ok {
@@ -560,7 +563,7 @@ func (s *Source) Count(ctx context.Context, shard connectors.Stream) (int64, err
 	if err != nil {
 		return 0, err
 	}
-	if o.Watermark != "" {
+	if o.Watermark != "" || o.Changes != nil {
 		return 0, errors.ErrUnsupported
 	}
 	s.mu.Lock()
@@ -614,21 +617,38 @@ var errStopped = errors.New("stopped by the caller")
 
 // Read yields what follows the cursor, as the contract says.
 func (s *Source) Read(ctx context.Context, shard connectors.Stream, after connectors.Cursor) iter.Seq2[connectors.Batch, error] {
+	o, err := s.options(shard.Name)
+	return s.batches(ctx, shard, o, err, after)
+}
+
+// Peek yields the rows that are there now. Of a stream whose changes are followed it reads the table, without slot or log.
+func (s *Source) Peek(ctx context.Context, shard connectors.Stream, after connectors.Cursor) iter.Seq2[connectors.Batch, error] {
+	o, err := s.options(shard.Name)
+	if err == nil && o.Changes != nil {
+		plain := *o
+		plain.Changes, plain.Unchanged = nil, "read"
+		o = &plain
+	}
+	return s.batches(ctx, shard, o, err, after)
+}
+
+func (s *Source) batches(ctx context.Context, shard connectors.Stream, o *Options, err error, after connectors.Cursor) iter.Seq2[connectors.Batch, error] {
 	return func(yield func(connectors.Batch, error) bool) {
-		err := s.read(ctx, shard, after, func(b connectors.Batch) bool { return yield(b, nil) })
+		if err == nil {
+			err = s.read(ctx, shard, o, after, func(b connectors.Batch) bool { return yield(b, nil) })
+		}
 		if err != nil && !errors.Is(err, errStopped) {
 			yield(connectors.Batch{}, err)
 		}
 	}
 }
 
-func (s *Source) read(ctx context.Context, shard connectors.Stream, after connectors.Cursor, yield func(connectors.Batch) bool) error {
+func (s *Source) read(ctx context.Context, shard connectors.Stream, o *Options, after connectors.Cursor, yield func(connectors.Batch) bool) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	o, err := s.options(shard.Name)
-	if err != nil {
-		return err
+	if o.Changes != nil {
+		return s.follow(ctx, shard, o, after, yield)
 	}
 	low, high, err := o.Split.bounds(shard.Shard)
 	if err != nil {

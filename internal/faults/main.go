@@ -15,14 +15,19 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"math/rand/v2"
 	"os"
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/headwater-data/headwater/internal/embedded"
 )
@@ -51,6 +56,7 @@ type options struct {
 	recovery int
 	scale    int
 	every    int
+	parallel int
 	dir      string
 	old      string
 	verbose  bool
@@ -71,6 +77,7 @@ func parse(args []string, errs io.Writer) (options, error) {
 	f.IntVar(&o.recovery, "recovery", 0, "measure so many recoveries from a kill with default settings")
 	f.IntVar(&o.scale, "rows", 3000, "rows of a file, about")
 	f.IntVar(&o.every, "every", 20, "compare the end state after so many faults")
+	f.IntVar(&o.parallel, "parallel", 1, "so many campaigns on the embedded broker beside each other, with a share of the kills each; -broker both runs the brokers' beside each other too")
 	f.StringVar(&o.dir, "dir", "", "folder to work in, which is kept (default: a temporary one, kept when something is wrong)")
 	f.StringVar(&o.old, "old", "", "revision of the program that program-upgraded begins with (default: without that kind)")
 	f.BoolVar(&o.verbose, "v", false, "say each fault")
@@ -90,8 +97,8 @@ func parse(args []string, errs io.Writer) (options, error) {
 		}
 		o.kinds = append(o.kinds, k)
 	}
-	if o.scale < 100 || o.every < 1 {
-		return o, errors.New("-rows must be at least 100 and -every at least 1")
+	if o.scale < 100 || o.every < 1 || o.parallel < 1 {
+		return o, errors.New("-rows must be at least 100, -every and -parallel at least 1")
 	}
 	return o, nil
 }
@@ -177,32 +184,54 @@ func buildOld(ctx context.Context, dir, revision string) (string, error) {
 	return build(ctx, source, filepath.Join(dir, "headwater-old"))
 }
 
-// campaigns runs one campaign for each broker, one after another.
+// campaigns runs a campaign for each broker, and for the embedded one several beside each other, each in a world of its own.
 func campaigns(ctx context.Context, o options, dir, binary, old string, log *slog.Logger) (*report, error) {
+	brokers := map[string][]options{}
+	whole := func(broker string, kills, recovery int) {
+		n := o.parallel
+		if broker != "embedded" {
+			n = 1 // three brokers are enough for two cores
+		}
+		for i := range n {
+			part := o
+			part.broker = broker
+			part.kills, part.recovery = kills*(i+1)/n-kills*i/n, recovery*(i+1)/n-recovery*i/n
+			brokers[broker] = append(brokers[broker], part)
+		}
+	}
+	if o.broker == "both" {
+		whole("embedded", o.kills-o.kafka, o.recovery/2)
+		whole("kafka3", o.kafka, o.recovery-o.recovery/2)
+	} else {
+		whole(o.broker, o.kills, o.recovery)
+	}
 	total := newReport()
-	var parts []options
-	switch o.broker {
-	case "both":
-		first, second := o, o
-		first.broker, first.kills, first.duration = "embedded", o.kills-o.kafka, o.duration/2
-		second.broker, second.kills, second.duration = "kafka3", o.kafka, o.duration/2
-		first.recovery, second.recovery = o.recovery/2, o.recovery-o.recovery/2
-		parts = []options{first, second}
-	default:
-		parts = []options{o}
+	var mu sync.Mutex
+	g, ctx := errgroup.WithContext(ctx)
+	n := uint64(0)
+	for _, broker := range slices.Sorted(maps.Keys(brokers)) {
+		for i, part := range brokers[broker] {
+			rng := rand.New(rand.NewPCG(o.seed, n))
+			n++
+			name := broker
+			if i > 0 {
+				name = fmt.Sprintf("%s-%d", broker, i+1)
+			}
+			g.Go(func() error {
+				own := newReport()
+				c, err := newCampaign(ctx, part, filepath.Join(dir, name), binary, old, own, log.With("world", name), rng)
+				if err == nil {
+					err = errors.Join(c.campaign(ctx), c.world.close())
+				}
+				mu.Lock()
+				defer mu.Unlock()
+				total.add(own)
+				if err != nil {
+					return fmt.Errorf("%s: %w", name, err)
+				}
+				return nil
+			})
+		}
 	}
-	for n, part := range parts {
-		c, err := newCampaign(ctx, part, filepath.Join(dir, part.broker), binary, old, total, log.With("broker", part.broker), rand.New(rand.NewPCG(o.seed, uint64(n))))
-		if err != nil {
-			return total, err
-		}
-		err = c.campaign(ctx)
-		if cerr := c.world.close(); err == nil {
-			err = cerr
-		}
-		if err != nil {
-			return total, err
-		}
-	}
-	return total, nil
+	return total, g.Wait()
 }

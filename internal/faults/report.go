@@ -35,6 +35,21 @@ func newReport() *report {
 	return &report{began: time.Now(), faults: map[string]int{}, kills: map[string]int{}}
 }
 
+// add takes up what another campaign counted.
+func (r *report) add(o *report) {
+	for k, n := range o.faults {
+		r.faults[k] += n
+	}
+	for k, n := range o.kills {
+		r.kills[k] += n
+	}
+	r.missed, r.checks, r.flushes = r.missed+o.missed, r.checks+o.checks, r.flushes+o.flushes
+	r.rows, r.expected, r.lost, r.doubled, r.wrong = r.rows+o.rows, r.expected+o.expected, r.lost+o.lost, r.doubled+o.doubled, r.wrong+o.wrong
+	r.physical, r.allowed, r.gaps, r.quarantined = r.physical+o.physical, r.allowed+o.allowed, r.gaps+o.gaps, r.quarantined+o.quarantined
+	r.recoveries = append(r.recoveries, o.recoveries...)
+	r.protocol, r.flushing = r.protocol+o.protocol, r.flushing+o.flushing
+}
+
 func percentile(list []time.Duration, p float64) time.Duration {
 	if len(list) == 0 {
 		return 0

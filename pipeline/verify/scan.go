@@ -116,7 +116,7 @@ func (s *Scanner) shard(ctx context.Context, stream *Stream, shard connectors.St
 	wait := 200 * time.Millisecond
 	for try := 1; ; try++ {
 		var failed error
-		for b, err := range s.Reader.Read(ctx, shard, after) {
+		for b, err := range connectors.Peek(ctx, s.Reader, shard, after) {
 			if err != nil {
 				failed = err
 				break
