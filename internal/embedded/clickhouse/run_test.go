@@ -310,7 +310,7 @@ func TestAStatementIsStoppedByTheIDThatItsClientGaveIt(t *testing.T) {
 			go func() {
 				ended <- call{reader: c.of, parameters: "query_id=" + id, body: "SELECT count() FROM numbers(100000000000) WHERE NOT ignore(sipHash64(number), '" + id + "')"}.do(t, s)
 			}()
-			for s.Exec(t, "SELECT count() FROM system.processes WHERE query LIKE '%''" + id + "''%' AND query NOT LIKE '%system.processes%'") == "0\n" {
+			for s.Exec(t, "SELECT count() FROM system.processes WHERE query LIKE '%''"+id+"''%' AND query NOT LIKE '%system.processes%'") == "0\n" {
 			}
 			kill := "KILL QUERY WHERE query_id = '" + id + "'" + c.how
 			got := call{reader: c.by, body: kill}.do(t, s)
