@@ -43,6 +43,9 @@ var Views = []string{
 	"loop_step",
 	"task_status",
 	"evaluation_score",
+	"lineage",
+	"observation_history",
+	"correction",
 }
 
 // Change is one thing that Migrate did.

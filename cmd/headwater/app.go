@@ -118,6 +118,7 @@ func commands(a *app) []*cobra.Command {
 		ledgerCommand(a),
 		verifyCommand(a),
 		quarantineCommand(a),
+		traceCommand(a),
 		auditCommand(a),
 		replayCommand(a),
 		cursorCommand(a),

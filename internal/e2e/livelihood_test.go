@@ -38,6 +38,7 @@ func TestTheDemoProjectComesOutAsItsGeneratorExpects(t *testing.T) {
 	compareStreams(t, p, want.Streams)
 	compareRollup(t, p, want.Rollup)
 	compareDisagreements(t, p, want.Disagreements)
+	compareTrace(t, p)
 	nothingPersonal(t, p)
 }
 
