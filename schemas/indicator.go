@@ -3,6 +3,7 @@ package schemas
 import (
 	"cmp"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/headwater-data/headwater/internal/problem"
@@ -16,11 +17,31 @@ type Indicator struct {
 	Title           Title    `yaml:"title" json:"title" required:"true" desc:"Name for people."`
 	Unit            string   `yaml:"unit,omitempty" json:"unit,omitempty" desc:"Unit of its values, such as 家 or %."`
 	Direction       string   `yaml:"direction,omitempty" json:"direction,omitempty" enum:"up,down" desc:"up (default: more is better) or down."`
-	Aggregation     string   `yaml:"aggregation" json:"aggregation" required:"true" enum:"sum,ratio,mean,max,distinct,last" desc:"How values of lower regions make the upper region's: sum, ratio (sum of numerators by sum of denominators), mean, max, distinct, or last."`
-	TimeAggregation string   `yaml:"time_aggregation,omitempty" json:"time_aggregation,omitempty" enum:"sum,ratio,mean,max,distinct,last" desc:"How values of finer periods make a longer period's: sum, last (cumulative figures), ratio, mean, max or distinct. Defaults to the aggregation."`
+	Aggregation     string   `yaml:"aggregation" json:"aggregation" required:"true" enum:"sum,ratio,mean,max,distinct,last,none" desc:"How values of lower regions make the upper region's: sum, ratio (sum of numerators by sum of denominators), mean, max, distinct, last, or none (a bare percentage: a region has no figure but its own)."`
+	TimeAggregation string   `yaml:"time_aggregation,omitempty" json:"time_aggregation,omitempty" enum:"sum,ratio,mean,max,distinct,last,none" desc:"How values of finer periods make a longer period's: sum, last (cumulative figures), ratio, mean, max, distinct or none. Defaults to the aggregation."`
 	Grain           string   `yaml:"grain,omitempty" json:"grain,omitempty" enum:"hour,day,week,xun,month,quarter,half,year" desc:"Period that a value is about: hour, day, week, xun, month, quarter, half or year (default month)."`
 	Levels          []string `yaml:"levels,omitempty" json:"levels,omitempty" enum:"nation,province,city,county,town,village" desc:"Levels of regions that report it: nation, province, city, county, town or village. Defaults to county."`
 	Description     string   `yaml:"description,omitempty" json:"description,omitempty" desc:"What is counted, and by which rule."`
+}
+
+// timeAggregations tells, for each aggregation over regions, which ones over time can go with it. What is refused gives
+// figures that look right and are not, such as the mean of a year's ratios.
+var timeAggregations = map[string][]string{
+	"sum":      {"sum", "last", "mean", "max"}, // a flow adds up, a stock holds its last value or is averaged
+	"ratio":    {"ratio", "last"},              // last: both parts are cumulative
+	"mean":     {"mean", "max", "last", "sum"}, // rain: the mean of the stations, added up over the days
+	"max":      {"max", "last"},
+	"distinct": {"distinct", "last"},
+	"last":     {"last", "max"},
+	"none":     {"none", "last"},
+}
+
+// contradictions says why, where the names do not say it.
+var contradictions = map[string]string{
+	"ratio":    ": a ratio is made of sums of its parts, never added up or averaged",
+	"max":      ": the worst of several is no quantity that adds up",
+	"distinct": ": what is there in two periods would count twice",
+	"none":     ": a percentage without its parts is never added up or averaged",
 }
 
 // LoadIndicators reads indicators, one a file, and fills in what they leave out. It reports everything that is wrong with
@@ -49,6 +70,15 @@ func LoadIndicators(files ...File) ([]Indicator, problem.List) {
 		}
 		if strings.TrimSpace(one.Title.Zh) == "" || strings.TrimSpace(one.Title.En) == "" {
 			report("the title needs zh and en", "", "title")
+		}
+		if over := cmp.Or(one.TimeAggregation, one.Aggregation); !slices.Contains(timeAggregations[one.Aggregation], over) {
+			report(fmt.Sprintf("aggregation %s and time_aggregation %s contradict each other%s", one.Aggregation, over, contradictions[one.Aggregation]),
+				"over time, use "+strings.Join(timeAggregations[one.Aggregation], " or "), "time_aggregation")
+		}
+		for i, level := range one.Levels {
+			if slices.Contains(one.Levels[:i], level) {
+				report(fmt.Sprintf("level %s is there twice", level), "remove one of them", "levels", i)
+			}
 		}
 		if len(problems) > before {
 			continue

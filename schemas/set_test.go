@@ -288,12 +288,27 @@ func TestLoadIndicators(t *testing.T) {
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
 	}
+	declared := func(regions, time string) string {
+		return "indicator: X\ntitle: { zh: 某, en: X }\naggregation: " + regions + "\ntime_aggregation: " + time + "\n"
+	}
+	for _, file := range []string{declared("sum", "last"), declared("ratio", "last"), declared("none", "none"), declared("mean", "sum"), declared("max", "max")} {
+		if got, problems := schemas.LoadIndicators(schemas.File{Name: "x.yaml", Data: []byte(file)}); len(got) != 1 || len(problems) > 0 {
+			t.Errorf("%s: got %v, %v", file, got, problems)
+		}
+	}
 	for name, c := range map[string]struct{ file, want string }{
 		"an aggregation that is none": {"indicator: X\ntitle: { zh: 某, en: X }\naggregation: median\n", "x.yaml:3:14: must be one of: sum, ratio"},
 		"a level that is none":        {"indicator: X\ntitle: { zh: 某, en: X }\naggregation: sum\nlevels: [contry]\n", "x.yaml:4:"},
 		"no title":                    {"indicator: X\naggregation: sum\n", `"title" is missing`},
 		"a code with a space":         {"indicator: X Y\ntitle: { zh: 某, en: X }\naggregation: sum\n", "x.yaml:1:1:"},
 		"an unknown key":              {"indicator: X\ntitle: { zh: 某, en: X }\naggregation: sum\nunits: 家\n", `did you mean "unit"`},
+		"a ratio averaged over time":  {declared("ratio", "mean"), "x.yaml:4:1: aggregation ratio and time_aggregation mean contradict each other: a ratio is made of sums of its parts"},
+		"a ratio added up over time":  {declared("ratio", "sum"), "x.yaml:4:1: "},
+		"a bare percentage averaged":  {declared("none", "mean"), "x.yaml:4:1: aggregation none and time_aggregation mean contradict each other: a percentage without its parts"},
+		"a sum that becomes a ratio":  {declared("sum", "ratio"), "x.yaml:4:1: "},
+		"distinct counts added up":    {declared("distinct", "sum"), "would count twice"},
+		"worst classes averaged":      {declared("max", "mean"), "no quantity that adds up"},
+		"a level twice":               {"indicator: X\ntitle: { zh: 某, en: X }\naggregation: sum\nlevels: [county, city, county]\n", "x.yaml:4:24: level county is there twice"},
 	} {
 		got, problems := schemas.LoadIndicators(schemas.File{Name: "x.yaml", Data: []byte(c.file)})
 		if len(got) > 0 || !strings.Contains(problems.Error(), c.want) {

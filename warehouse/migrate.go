@@ -32,6 +32,8 @@ var Views = []string{
 	"observation_placed",
 	"indicator_rollup",
 	"indicator_reconciliation",
+	"indicator_trend",
+	"indicator_ranking",
 	"ledger_balance",
 	"freshness",
 	"quarantine_open",

@@ -91,6 +91,8 @@ GRANT SELECT ON `headwater`.target_current TO `headwater_reader_role`;
 GRANT SELECT ON `headwater`.observation_placed TO `headwater_reader_role`;
 GRANT SELECT ON `headwater`.indicator_rollup TO `headwater_reader_role`;
 GRANT SELECT ON `headwater`.indicator_reconciliation TO `headwater_reader_role`;
+GRANT SELECT ON `headwater`.indicator_trend TO `headwater_reader_role`;
+GRANT SELECT ON `headwater`.indicator_ranking TO `headwater_reader_role`;
 GRANT SELECT ON `headwater`.ledger_balance TO `headwater_reader_role`;
 GRANT SELECT ON `headwater`.freshness TO `headwater_reader_role`;
 GRANT SELECT ON `headwater`.air_quality_hour TO `headwater_reader_role`;

@@ -57,7 +57,7 @@ WITH
                 how = 'ratio', if(countIf(b.numerator IS NULL OR b.denominator IS NULL) = 0, sum(b.numerator) / nullIf(sum(b.denominator), 0), NULL),
                 how = 'mean', sum(b.value * ifNull(b.denominator, 1)) / nullIf(sum(ifNull(b.denominator, 1)), 0),
                 how = 'max', max(b.value),
-                how IN ('distinct', 'last'), NULL,
+                how IN ('distinct', 'last', 'none'), NULL,
                 sum(b.value)) AS value
         FROM directly AS b
         LEFT JOIN (SELECT code, aggregation FROM indicator FINAL WHERE _deleted = 0) AS i ON i.code = b.indicator

@@ -6,7 +6,7 @@
 -- How it adds up. By the indicator's aggregation over regions: sum; ratio = sum of numerators by sum of denominators, and no
 -- value where parts are missing; mean = mean of what lies in a city (weighted by the number of values where the denominator
 -- gives one), above that the mean of the cities, a municipality being one; max; distinct = different subjects; last = the
--- value that became known last.
+-- value that became known last; none = the region's own figure, whatever lies below, and no value where it has none.
 -- Against the target. year_to_date follows the indicator's aggregation over time. plan_value is what the plan expects on the
 -- day as_of: between two points of the plan, and from nothing at the year's beginning to the target on the due day, in a
 -- straight line; without a plan a sum is expected to grow evenly and any other figure to hold its target all year.
@@ -121,11 +121,12 @@ WITH
                 kind = 'mean', arrayAvg(arrayMap((x, y) -> x / y, sums.2, weights.2)),
                 kind = 'max', maxIf(s.value, s.counts),
                 kind = 'distinct', multiIf(subjects > 0, toFloat64(subjects), figures = 1, total, NULL),
+                kind = 'none', reported,
                 kind = 'last', argMaxIf(s.value, s.known_at, s.counts),
                 total) AS value,
             if(without_parts = 0, toNullable(numerators), NULL) AS numerator,
             if(without_parts = 0, toNullable(denominators), NULL) AS denominator,
-            countIf(s.own AND s.counts AND s.region = s.step.1) = 0 AS from_below,
+            countIf(s.own AND (s.counts OR s.how = 'none') AND s.region = s.step.1) = 0 AS from_below,
             if(countIf(s.own AND s.region = s.step.1) > 0, toNullable(maxIf(s.value, s.own AND s.region = s.step.1)), NULL) AS reported,
             uniqExactIf(toUInt32OrZero(s.step.2), s.step.2 != '') AS children_reporting,
             groupBitOr(if(s.counts, bitShiftLeft(1, s.rank), 0)) AS ranks,
