@@ -252,7 +252,7 @@ func (c checkpoints) Known(ctx context.Context, topicName string, partition int)
 	if err != nil || !ok {
 		return nil, err
 	}
-	known := &ingest.Known{Offset: point.To, State: load.StateOf(point), Cursors: map[string]ingest.Position{}}
+	known := &ingest.Known{Offset: point.To, State: load.StateOf(point), Cursors: map[string]ingest.Position{}, Lives: point.Lives}
 	for shard, cursor := range point.Cursors {
 		// A cursor of an earlier life of the topic counts, its offset does not: every offset of this one lies before To.
 		known.Cursors[ingest.ShardKey(shard.Source, shard.Stream, shard.Shard)] = ingest.Position{Offset: min(cursor.Offset, point.To-1), Sequence: -1, Cursor: cursor.Cursor}

@@ -259,6 +259,8 @@ type Checkpoint struct {
 	Epoch, Next int64
 	// Cursors hold those of earlier incarnations too: they still say what was loaded. Their offsets are then of another log.
 	Cursors map[Shard]ShardCursor
+	// Lives are the incarnations that the ledger has of the partition's log, sorted, this one among them.
+	Lives []string
 }
 
 // Checkpoint returns where loading the partition stands, false when the ledger knows nothing of it. The row written last
@@ -291,6 +293,9 @@ func (w *Warehouse) Checkpoint(ctx context.Context, topic string, partition int3
 	}
 	c := Checkpoint{Incarnation: newest[0].Incarnation, From: newest[0].From, To: newest[0].To,
 		Epoch: newest[0].Epoch, Next: newest[0].Next, Cursors: map[Shard]ShardCursor{}}
+	if err := w.data.QueryRow(ctx, "SELECT arraySort(groupUniqArray(state_incarnation)) FROM "+ledger+" WHERE topic = {topic:String} AND partition = {partition:Int64} AND state_incarnation != ''", at...).Scan(&c.Lives); err != nil {
+		return Checkpoint{}, false, w.wrap(err, "read the ledger's incarnations")
+	}
 	var cursors []struct {
 		Source   string `ch:"source"`
 		Stream   string `ch:"stream"`

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -39,6 +40,7 @@ type logID struct {
 type entry struct {
 	Position
 	key string
+	at  int64 // its offset in the index
 }
 
 // OpenIndex prepares the index; Refresh reads it.
@@ -109,7 +111,7 @@ func (x *Index) apply(r topic.Record) {
 			}
 			return
 		}
-		e := &entry{key: string(r.Key)}
+		e := &entry{key: string(r.Key), at: r.Offset}
 		if json.Unmarshal(r.Value, e) != nil {
 			return
 		}
@@ -132,21 +134,35 @@ func (x *Index) apply(r topic.Record) {
 	}
 }
 
-// Known returns what the index knows of a partition's log with that incarnation: the state after the newest entry, and all
-// cursors. Without an incarnation (the log is empty) it is the log with the newest entry. Nil if nothing is known.
-func (x *Index) Known(topicName string, partition int, incarnation string) *Known {
+// Newest returns the incarnation of the log of which an entry was made last, "" if nothing is known; those that are named are left out.
+// Offsets do not tell: a log that is made again begins at 0.
+func (x *Index) Newest(topicName string, partition int, without []string) (incarnation string) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	var of logID
-	var newest *entry
+	at := int64(-1)
 	for id, entries := range x.entries {
-		if id.topic != topicName || id.partition != partition || (incarnation != "" && id.incarnation != incarnation) {
+		if id.topic != topicName || id.partition != partition || slices.Contains(without, id.incarnation) {
 			continue
 		}
 		for _, e := range entries {
-			if e.Sequence >= 0 && (newest == nil || e.Offset > newest.Offset) {
-				of, newest = id, e
+			if e.at > at {
+				incarnation, at = id.incarnation, e.at
 			}
+		}
+	}
+	return incarnation
+}
+
+// Known returns what the index knows of a partition's log with that incarnation: the state after the newest entry, and all
+// cursors. Nil if nothing is known.
+func (x *Index) Known(topicName string, partition int, incarnation string) *Known {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	of := logID{topicName, partition, incarnation}
+	var newest *entry
+	for _, e := range x.entries[of] {
+		if e.Sequence >= 0 && (newest == nil || e.Offset > newest.Offset) {
+			newest = e
 		}
 	}
 	if newest == nil {

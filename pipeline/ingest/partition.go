@@ -1,6 +1,7 @@
 package ingest
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/hex"
@@ -180,7 +181,7 @@ func (p *Partition) assignment(ctx context.Context) (Assigned, error) {
 	if e.Incarnation, err = p.client.Incarnation(ctx, p.topic, p.partition, first, next, known); err != nil {
 		return Assigned{}, err
 	}
-	e.Index = p.index.Known(p.topic, p.partition, e.Incarnation)
+	e.Index = p.index.Known(p.topic, p.partition, cmp.Or(e.Incarnation, known))
 	if e.Index != nil && (e.Index.Offset > next || first == 0 && e.Incarnation == "") {
 		e.Index = nil // of a log that was longer than this one, or of one before it
 	}
@@ -207,17 +208,22 @@ func (p *Partition) checkpoint(ctx context.Context) (*Known, error) {
 	return k, nil
 }
 
-// knownIncarnation is what index or ledger say of the log; a log from its beginning needs nobody to say.
+// knownIncarnation is what index and ledger say of the log; a log from its beginning needs nobody to say. The index may have entries
+// of a log that the ledger has not seen yet, which is then the newer one; or of none but those before the ledger's newest, when
+// nothing was entered in that one.
 func (p *Partition) knownIncarnation(ctx context.Context, first int64) (string, error) {
 	if first == 0 {
 		return "", nil
 	}
-	if k := p.index.Known(p.topic, p.partition, ""); k != nil {
-		return k.State.Incarnation, nil
-	}
 	k, err := p.checkpoint(ctx)
-	if err != nil || k == nil {
+	if err != nil {
 		return "", err
+	}
+	if k == nil {
+		return p.index.Newest(p.topic, p.partition, nil), nil
+	}
+	if newer := p.index.Newest(p.topic, p.partition, k.Lives); newer != "" {
+		return newer, nil
 	}
 	return k.State.Incarnation, nil
 }

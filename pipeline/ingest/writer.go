@@ -44,6 +44,7 @@ type Known struct {
 	Offset  int64 // everything before it is folded into State
 	State   message.State
 	Cursors map[string]Position // by shard key
+	Lives   []string            // of the ledger: incarnations that the log has had, the present one among them
 }
 
 // Writer is the state of one partition's writer. It is a value: Step returns the next one.

@@ -1,6 +1,7 @@
 package load
 
 import (
+	"cmp"
 	"math/bits"
 
 	"github.com/headwater-data/headwater/pipeline/ingest"
@@ -194,13 +195,20 @@ func (w *world) send(i int, r record, yield func(taken, *world)) {
 func (w *world) takeOver(i int) {
 	e := ingest.Assigned{First: int64(w.first), Next: int64(w.next()), Fresh: incarnations[w.fresh+1]}
 	known := ""
-	if k := w.known(""); k != nil {
-		known = k.State.Incarnation
-	} else if k := w.ledgerKnown(); k != nil {
-		known = k.State.Incarnation
+	if e.First > 0 {
+		lives := map[string]bool{}
+		if k := w.ledgerKnown(); k != nil {
+			known = k.State.Incarnation
+			for _, l := range w.ledger {
+				lives[l.after.Incarnation] = true
+			}
+		}
+		if newer := w.newestIndexed(lives); newer != "" {
+			known = newer
+		}
 	}
 	e.Incarnation = w.incarnation(known)
-	e.Index = w.known(e.Incarnation)
+	e.Index = w.known(cmp.Or(e.Incarnation, known))
 	if e.Index != nil && (e.Index.Offset > e.Next || e.First == 0 && e.Incarnation == "") {
 		e.Index = nil
 	}
@@ -220,7 +228,7 @@ func (w *world) takeOver(i int) {
 			e.First, e.Incarnation = 0, e.Index.State.Incarnation
 		}
 	case "W6":
-		if e.Index = w.known(""); e.Index != nil {
+		if e.Index = w.known(w.newestIndexed(nil)); e.Index != nil {
 			e.Incarnation = e.Index.State.Incarnation
 		}
 	}
@@ -341,7 +349,7 @@ func (w *world) enter(entries ...entry) {
 func (w *world) known(incarnation string) *ingest.Known {
 	newest := -1
 	for i, e := range w.index {
-		if incarnation != "" && incarnations[e.incarnation] != incarnation || e.seq < 0 {
+		if incarnations[e.incarnation] != incarnation || e.seq < 0 {
 			continue
 		}
 		if newest < 0 || e.offset > w.index[newest].offset {
@@ -359,6 +367,17 @@ func (w *world) known(incarnation string) *ingest.Known {
 		}
 	}
 	return k
+}
+
+// newestIndexed is Index.Newest; incarnations are numbered as they come.
+func (w *world) newestIndexed(without map[string]bool) string {
+	newest := int8(0)
+	for _, e := range w.index {
+		if !without[incarnations[e.incarnation]] {
+			newest = max(newest, e.incarnation)
+		}
+	}
+	return incarnations[newest]
 }
 
 // ledgerKnown is what pipeline/session.go tells a writer of the loader's checkpoint.
