@@ -154,6 +154,10 @@ type Environment struct {
 type Definition struct {
 	Name  string // as written in `connector:`
 	Title string // one line for people
+	// Modes are the ways in which it can read a stream, in the words of its documentation: "whole", "by watermark", "shards".
+	Modes []string
+	// Tested names what the kit has run this connector against, with versions, and says of nothing that it was tested when it was not.
+	Tested []string
 	// Config returns a new options value for the source as a whole (`config:`); nil when there are none.
 	Config func() any
 	// Stream returns a new options value for one stream (`read:`).

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"reflect"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -20,13 +21,13 @@ func connectorsCommand(a *app) *cobra.Command {
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(_ *cobra.Command, args []string) error {
 			if len(args) == 0 {
-				t := a.table(screen.Text, "connector", "reads")
+				t := a.table(screen.Text, "connector", "modes", "tested", "reads")
 				for _, name := range a.registry.Names() {
 					d, err := a.registry.Lookup(name)
 					if err != nil {
 						return err
 					}
-					if err := t.Row(d.Name, d.Title); err != nil {
+					if err := t.Row(d.Name, strings.Join(d.Modes, ", "), strings.Join(d.Tested, ", "), d.Title); err != nil {
 						return err
 					}
 				}

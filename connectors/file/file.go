@@ -39,6 +39,8 @@ func Definition() connectors.Definition {
 	return connectors.Definition{
 		Name:   "file",
 		Title:  "Files: CSV, JSON Lines, JSON, XLSX, Parquet; plain, gzip or zip",
+		Modes:  []string{"whole", "each file a shard"},
+		Tested: []string{"local files"},
 		Config: func() any { return &Config{} },
 		Stream: func() any { return &Options{} },
 		Check: func(_ any, streams map[string]any) []connectors.OptionFault {

@@ -15,10 +15,12 @@ type checked[C any] interface {
 }
 
 // define describes a connector by its options and by what makes a dialect of them.
-func define[C any, P checked[C]](name, title string, open func(connectors.Environment, P) (dialect, Limits, error)) connectors.Definition {
+func define[C any, P checked[C]](name, title string, tested []string, open func(connectors.Environment, P) (dialect, Limits, error)) connectors.Definition {
 	return connectors.Definition{
 		Name:   name,
 		Title:  title,
+		Modes:  []string{"whole", "by watermark", "shards"},
+		Tested: tested,
 		Config: func() any { return P(new(C)) },
 		Stream: func() any { return &Options{} },
 		Check: func(config any, streams map[string]any) []connectors.OptionFault {

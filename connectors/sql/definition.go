@@ -17,7 +17,9 @@ import (
 func Postgres() connectors.Definition {
 	return connectors.Definition{
 		Name:   "postgres",
-		Title:  "PostgreSQL: tables, views and queries; whole or by watermark",
+		Title:  "PostgreSQL: tables, views and queries; whole, by watermark or by changes",
+		Modes:  []string{"whole", "by watermark", "by changes", "shards"},
+		Tested: []string{"PostgreSQL 15.20 (Debian 12)"},
 		Config: func() any { return &ServerConfig{} },
 		Stream: func() any { return &Options{} },
 		Check: func(config any, streams map[string]any) []connectors.OptionFault {

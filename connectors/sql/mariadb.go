@@ -29,7 +29,7 @@ type MariaDBConfig struct {
 
 // MariaDB describes the connector for MariaDB.
 func MariaDB() connectors.Definition {
-	return mariadbDefinition("mariadb", "MariaDB: tables, views and queries; whole or by watermark")
+	return mariadbDefinition("mariadb", "MariaDB: tables, views and queries; whole or by watermark", "MariaDB 10.11.19 (Debian 12)")
 }
 
 // MySQL describes the connector for MySQL. It is the code of MariaDB's: where the two differ, the server is asked which it is.
@@ -37,8 +37,8 @@ func MySQL() connectors.Definition {
 	return mariadbDefinition("mysql", "MySQL: as mariadb, by the same code, which was not tried on a MySQL server")
 }
 
-func mariadbDefinition(name, title string) connectors.Definition {
-	return define(name, title, func(env connectors.Environment, c *MariaDBConfig) (dialect, Limits, error) {
+func mariadbDefinition(name, title string, tested ...string) connectors.Definition {
+	return define(name, title, tested, func(env connectors.Environment, c *MariaDBConfig) (dialect, Limits, error) {
 		s, err := newServer(env, &c.ServerConfig, 3306)
 		return &mariadbDialect{server: s, called: name, zeroIsNull: c.ZeroDates == "null"}, c.Limits, err
 	})

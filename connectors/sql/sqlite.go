@@ -52,7 +52,7 @@ func (c *SQLiteConfig) check() []connectors.OptionFault {
 
 // SQLite describes the connector for SQLite files.
 func SQLite() connectors.Definition {
-	return define("sqlite", "SQLite: tables, views and queries of a file; whole or by watermark", func(env connectors.Environment, c *SQLiteConfig) (dialect, Limits, error) {
+	return define("sqlite", "SQLite: tables, views and queries of a file; whole or by watermark", []string{"files of SQLite by modernc.org/sqlite 1.62.0"}, func(env connectors.Environment, c *SQLiteConfig) (dialect, Limits, error) {
 		path := c.Path
 		if !filepath.IsAbs(path) {
 			path = filepath.Join(env.Dir, path)
