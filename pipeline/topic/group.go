@@ -127,13 +127,16 @@ func (g *Group) Next(ctx context.Context) (*Generation, error) {
 		if ctx.Err() != nil {
 			return nil, ctx.Err()
 		}
+		refused := errors.Is(err, kafka.SASLAuthenticationFailed)
 		err = Classify(g.client.needs(fmt.Errorf("wait for partitions of the group: %w", err), "Read", "group", g.name))
-		if fault.KindOf(err) == fault.KindEnvironment {
+		// A login that was taken before is no mistake in the configuration: a service waits until it is taken again.
+		if fault.KindOf(err) == fault.KindEnvironment && !(refused && g.client.wasMember.Load()) {
 			return nil, err
 		}
 		// kafka-go joins again by itself after telling: a coordinator that died or moved, a session that ran out.
 		return nil, fault.Transient(err)
 	}
+	g.client.wasMember.Store(true)
 	out := &Generation{Group: gen.GroupID, ID: gen.ID, Member: gen.MemberID, Assignments: map[string][]int{}, inner: gen}
 	for topic, list := range gen.Assignments {
 		for _, a := range list {

@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/segmentio/kafka-go"
@@ -54,6 +55,7 @@ type Client struct {
 	transport *kafka.Transport
 	mechanism sasl.Mechanism
 	stop      context.CancelFunc
+	wasMember atomic.Bool // of any group
 }
 
 // Open makes a client; it does not connect yet.

@@ -6,11 +6,14 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/segmentio/kafka-go"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 	"github.com/twmb/franz-go/pkg/sasl/scram"
 	"go.uber.org/goleak"
 
@@ -358,5 +361,58 @@ func markersOfTransactionsHaveAPlace(t *testing.T, s server) {
 				t.Fatalf("from %d: the reader stands at %d of %d", from, at, page.Next)
 			}
 		}
+	}
+}
+
+// A login that the broker refuses at first is a mistake in the configuration; one that it refuses for a while after it took it is
+// waited for.
+func TestALoginThatWasTakenBeforeIsWaitedFor(t *testing.T) {
+	b := brokertest.Start(t)
+	c := open(t, server{address: b.Addr, user: b.User, password: b.Password})
+	if err := c.Ensure(t.Context(), Spec{Name: "logins"}); err != nil {
+		t.Fatal(err)
+	}
+	var refusing atomic.Bool
+	b.Cluster().ControlKey(int16(kmsg.SASLAuthenticate), func(kreq kmsg.Request) (kmsg.Response, error, bool) {
+		b.Cluster().KeepControl()
+		if !refusing.Load() {
+			return nil, nil, false
+		}
+		resp := kreq.ResponseKind().(*kmsg.SASLAuthenticateResponse)
+		resp.ErrorCode = kerr.SaslAuthenticationFailed.Code
+		return resp, nil, true
+	})
+	ctx, stop := context.WithTimeout(t.Context(), 30*time.Second)
+	defer stop()
+	kindOfNext := func() fault.Kind {
+		t.Helper()
+		refusing.Store(true)
+		g, err := c.Join("logins", []string{"logins"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = g.Next(ctx)
+		refusing.Store(false)
+		if err == nil {
+			t.Fatal("a refused login joined a group")
+		}
+		if err := g.Close(); err != nil {
+			t.Log(err)
+		}
+		return fault.KindOf(err)
+	}
+	if kind := kindOfNext(); kind != fault.KindEnvironment {
+		t.Errorf("before any membership: kind %d", kind)
+	}
+	g, err := c.Join("logins", []string{"logins"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	await(t, ctx, g)
+	if err := g.Close(); err != nil {
+		t.Error(err)
+	}
+	if kind := kindOfNext(); kind != fault.KindTransient {
+		t.Errorf("after a membership: kind %d", kind)
 	}
 }
