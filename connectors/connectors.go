@@ -128,6 +128,32 @@ func Peek(ctx context.Context, source Source, s Stream, after Cursor) iter.Seq2[
 	return source.Read(ctx, s, after)
 }
 
+// Preflighter is an optional ability: it looks, before anything is read, whether the system is as the streams need it.
+type Preflighter interface {
+	// Preflight returns all that it found, also what is well. What it cannot find out for one stream is a finding about that stream;
+	// an error means that the system as a whole could not be asked.
+	Preflight(ctx context.Context) ([]Finding, error)
+}
+
+// Finding is one thing that a preflight has looked at.
+type Finding struct {
+	Stream string // "" for the system as a whole
+	What   string // short and stable: "server", "encryption", "clock", "columns", "size", "key", "watermark"
+	Level  Level
+	Text   string // what was found
+	Fix    string // what to do about it, with the statement to run where there is one; "" when there is nothing to do
+}
+
+// Level says how much a finding matters.
+type Level string
+
+// The levels: as it should be; works, but somebody should know; does not work.
+const (
+	LevelOK    Level = "ok"
+	LevelNote  Level = "note"
+	LevelFault Level = "fault"
+)
+
 // Transient marks an error as one that may pass by itself (a connection lost, a file not yet complete). Nil stays nil.
 func Transient(err error) error { return fault.Transient(err) }
 

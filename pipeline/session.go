@@ -161,6 +161,14 @@ func (s *Session) prepareWarehouse(ctx context.Context) error {
 	return nil
 }
 
+func brokerConfig(settings project.Broker, opts Options) topic.Config {
+	return topic.Config{
+		Addresses: settings.Addresses, User: settings.User, Password: settings.Password, Mechanism: settings.Mechanism, TLS: settings.TLS,
+		ClientID: "headwater", Partitions: settings.Partitions, Replication: settings.Replication, Retention: settings.Retention,
+		SessionTimeout: settings.Session, Logger: opts.Logger,
+	}
+}
+
 func (s *Session) openBroker(ctx context.Context) error {
 	settings, err := s.project.Broker()
 	if err != nil {
@@ -170,11 +178,8 @@ func (s *Session) openBroker(ctx context.Context) error {
 	if err != nil {
 		return fault.Environment(fmt.Errorf("name this state folder: %w", err))
 	}
-	cfg := topic.Config{
-		Addresses: settings.Addresses, User: settings.User, Password: settings.Password, Mechanism: settings.Mechanism, TLS: settings.TLS,
-		ClientID: "headwater", Instance: instance, Partitions: settings.Partitions, Replication: settings.Replication, Retention: settings.Retention,
-		SessionTimeout: settings.Session, Logger: s.opts.Logger,
-	}
+	cfg := brokerConfig(settings, s.opts)
+	cfg.Instance = instance
 	if settings.Embedded {
 		if s.broker, err = keep(ctx, s.project.State, embedded.Broker, embedded.Options{Progress: s.opts.Stage, Logger: s.opts.Logger}); err != nil {
 			return fmt.Errorf("start the embedded broker: %w", err)

@@ -1,30 +1,50 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 
 	"github.com/spf13/cobra"
 
+	"github.com/headwater-data/headwater/connectors"
 	"github.com/headwater-data/headwater/internal/fault"
 	"github.com/headwater-data/headwater/internal/problem"
+	"github.com/headwater-data/headwater/internal/project"
+	"github.com/headwater-data/headwater/internal/screen"
+	"github.com/headwater-data/headwater/pipeline"
 )
 
 func checkCommand(a *app) *cobra.Command {
-	return &cobra.Command{
-		Use:   "check",
-		Short: "Finds everything that is wrong with the project's files",
+	var online bool
+	c := &cobra.Command{
+		Use:   "check [--online [SOURCE...]]",
+		Short: "Finds everything that is wrong with the project's files, or with the systems it names",
 		Long: `Reads the whole project (headwater.yaml, sources, schemas, indicators, reference data, lookup tables) and tells all that
 is wrong at once, each with file, line, column and what to do. It needs no server, reads no department's data and fetches no
-secret. Exit code 2 when something is wrong.`,
+secret. Exit code 2 when something is wrong.
+
+With --online it also asks the broker, the warehouse and the departments' systems (or only the sources that are named): can they be
+reached and read, is the connection encrypted, do clocks agree, how large are tables, which key has a table, is there an index for
+the watermark; and says what to do, with the statement to run. It reads no more than the beginning of a file, makes nothing and
+changes nothing. Exit code 3 when something does not work.`,
 		Example: `  headwater check
+  headwater check --online hotline
   headwater check --project examples/livelihood
   headwater check --json | jq '.problems[].message'`,
-		Args: cobra.NoArgs,
-		RunE: func(*cobra.Command, []string) error {
+		Args: func(cmd *cobra.Command, args []string) error {
+			if online {
+				return nil
+			}
+			return cobra.NoArgs(cmd, args)
+		},
+		RunE: func(cmd *cobra.Command, args []string) error {
 			p, problems, err := a.inspect()
 			if err != nil {
 				return err
+			}
+			if online && len(problems) == 0 {
+				return a.checkOnline(cmd.Context(), p, args)
 			}
 			if a.json {
 				type result struct {
@@ -61,4 +81,30 @@ secret. Exit code 2 when something is wrong.`,
 			return err
 		},
 	}
+	c.Flags().BoolVar(&online, "online", false, "ask the systems, too")
+	return c
+}
+
+func (a *app) checkOnline(ctx context.Context, p *project.Project, names []string) error {
+	found, err := pipeline.LookOnline(ctx, p, names, pipeline.Options{Logger: a.logger(a.err, p)})
+	if err != nil {
+		return causeOf(ctx, err)
+	}
+	t := a.table(screen.Text, "where", "stream", "what", "level", "found", "what to do")
+	faults := 0
+	for _, f := range found {
+		if f.Level == connectors.LevelFault {
+			faults++
+		}
+		if err := t.Row(f.Where, f.Stream, f.What, string(f.Level), screen.Clean(f.Text), f.Fix); err != nil {
+			return err
+		}
+	}
+	if err := t.Close(); err != nil {
+		return err
+	}
+	if faults > 0 {
+		return fault.Environment(fmt.Errorf("%s of what the project needs do not work: see the lines whose level is fault", plural(faults, "part")))
+	}
+	return nil
 }
