@@ -104,7 +104,7 @@ func (a *app) checkOnline(ctx context.Context, p *project.Project, names []strin
 		return err
 	}
 	if faults > 0 {
-		return fault.Environment(fmt.Errorf("%s of what the project needs do not work: see the lines whose level is fault", plural(faults, "part")))
+		return fault.Environment(fmt.Errorf("%s in what the project needs: see the lines whose level is fault", plural(faults, "fault")))
 	}
 	return nil
 }

@@ -248,6 +248,19 @@ func TestSoundSourcePasses(t *testing.T) {
 	}, all)
 }
 
+func caseNamed(name string) conformance {
+	return cases[slices.IndexFunc(cases, func(c conformance) bool { return c.name == name })]
+}
+
+// finds runs one case over a broken source and sees that it is found, in these words.
+func finds(t *testing.T, name, says string, open func(*Outside) (connectors.Source, error), can Capabilities) {
+	t.Helper()
+	err := caseNamed(name).check(t.Context(), t.TempDir(), open, can)
+	if err == nil || !strings.Contains(err.Error(), says) {
+		t.Errorf("case %q found %s; it should say %q", name, fmt.Sprintf("%.2000v", err), says)
+	}
+}
+
 // TestBrokenSourcesAreFound breaks a source in one way after the other; the kit must find each, by the case that is there
 // for it.
 func TestBrokenSourcesAreFound(t *testing.T) {
@@ -293,11 +306,7 @@ func TestBrokenSourcesAreFound(t *testing.T) {
 	}
 	for _, c := range broken {
 		t.Run(c.name, func(t *testing.T) {
-			i := slices.IndexFunc(cases, func(k conformance) bool { return k.name == c.found })
-			err := cases[i].check(t.Context(), t.TempDir(), opener(c.flaws), all)
-			if err == nil || !strings.Contains(err.Error(), c.says) {
-				t.Errorf("case %q found %v; it should say %q", c.found, err, c.says)
-			}
+			finds(t, c.found, c.says, opener(c.flaws), all)
 		})
 	}
 }

@@ -94,11 +94,7 @@ type followed struct {
 
 func (f followed) encode() (connectors.Cursor, error) {
 	f.Version = changesVersion
-	b, err := json.Marshal(f)
-	if err == nil && len(b) > connectors.MaxCursorBytes {
-		err = connectors.Permanent(fmt.Errorf("the key of a row has %d bytes, too many to resume from: name a shorter key", len(b)))
-	}
-	return b, err
+	return marshalled(f)
 }
 
 func decodeFollowed(b connectors.Cursor) (*followed, error) {
@@ -650,16 +646,7 @@ func (f *follower) deliver(ctx context.Context, replaces bool) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	if f.s.rate != nil {
-		for n > 0 {
-			part := min(n, f.s.rate.Burst())
-			if err := f.s.rate.WaitN(ctx, part); err != nil {
-				return err
-			}
-			n -= part
-		}
-	}
-	return nil
+	return f.s.paced(ctx, n)
 }
 
 // changeBatch is a batch whose rows have versions and may be gone.

@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/apache/arrow/go/v17/arrow"
-	"github.com/apache/arrow/go/v17/arrow/array"
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/headwater-data/headwater/connectors"
@@ -51,29 +50,12 @@ type logColumn struct {
 
 // logRow is a row of the log, in the order of the batch's columns.
 type logRow struct {
-	columns []postgresColumn
-	list    []field
-	values  [][]byte
-	buffer  []byte
+	postgresRow
+	buffer []byte
 }
 
-func (r *logRow) fields() []field { return r.list }
-func (r *logRow) next() bool      { return false }
-func (r *logRow) close() error    { return nil }
-func (r *logRow) size(i int) int  { return len(r.values[i]) }
-func (r *logRow) put(i int, to array.Builder) error {
-	if r.values[i] == nil {
-		to.AppendNull()
-		return nil
-	}
-	return r.columns[i].put(r.values[i], to)
-}
-func (r *logRow) value(i int) (value, bool) {
-	if r.values[i] == nil {
-		return value{}, false
-	}
-	return value{r.columns[i].kind, r.columns[i].text(r.values[i])}, true
-}
+func (r *logRow) next() bool   { return false }
+func (r *logRow) close() error { return nil }
 
 // stream gives the changes after the position up to where the log ends now.
 func (f *follower) stream(ctx context.Context) error {

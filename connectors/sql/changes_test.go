@@ -13,13 +13,11 @@ import (
 	"time"
 
 	"github.com/apache/arrow/go/v17/arrow/array"
-	"github.com/apache/arrow/go/v17/arrow/memory"
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/headwater-data/headwater/connectors"
 	"github.com/headwater-data/headwater/connectors/connectortest"
 	"github.com/headwater-data/headwater/connectors/sql"
-	"github.com/headwater-data/headwater/internal/secret"
 	"github.com/headwater-data/headwater/internal/testdb"
 )
 
@@ -36,26 +34,18 @@ func followAs(t *testing.T, db *testdb.Database, user, password string, o sql.Op
 
 func followWith(t *testing.T, db *testdb.Database, user, password string, o sql.Options, limits sql.Limits) (connectors.Source, *bytes.Buffer) {
 	t.Helper()
-	alloc := memory.NewCheckedAllocator(memory.NewGoAllocator())
-	t.Cleanup(func() { alloc.AssertSize(t, 0) })
+	env := environment(t)
+	var log bytes.Buffer
+	env.Logger = slog.New(slog.NewTextHandler(&log, nil))
 	o.Table = "public.t"
 	if o.Changes == nil {
 		o.Changes = &sql.Changes{}
 	}
 	o.Changes.Slot, o.Changes.Publication = db.Name+"_slot", "pub"
 	t.Cleanup(func() { dropSlot(t, db) })
-	d := sql.Postgres()
-	config := &sql.ServerConfig{Host: db.Host, Port: db.Port, Database: db.Name, User: user, Password: secret.New(password), TLS: &sql.TLS{CA: db.CA}, Limits: limits}
-	streams := map[string]any{"s": &o}
-	if faults := d.Check(config, streams); len(faults) > 0 {
-		t.Fatal(faults)
-	}
-	var log bytes.Buffer
-	src, err := d.Open(connectors.Environment{Dir: t.TempDir(), Allocator: alloc, Logger: slog.New(slog.NewTextHandler(&log, nil)), Now: time.Now}, config, streams)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return src, &log
+	config := postgresConfig(db, user, password)
+	config.Limits = limits
+	return opened(t, sql.Postgres(), env, config, &o), &log
 }
 
 // dropSlot drops the database's slot when it is there. A connection that has just ended may hold it for a moment.
@@ -903,6 +893,28 @@ func TestChangesArePeekedAtWithoutATrace(t *testing.T) {
 	m.same(db, "at the end")
 }
 
+// answersFor waits until the server has heard for so long, after this moment, from the one that follows: one that does not answer
+// is thrown out, and is not there any more.
+func answersFor(t *testing.T, db *testdb.Database, d time.Duration) {
+	t.Helper()
+	var began time.Time
+	if err := db.QueryRowContext(t.Context(), "SELECT clock_timestamp()").Scan(&began); err != nil {
+		t.Fatal(err)
+	}
+	for {
+		var there, enough bool
+		if err := db.QueryRowContext(t.Context(), "SELECT count(*) > 0, coalesce(bool_and(reply_time >= $1), false) FROM pg_stat_replication", began.Add(d)).Scan(&there, &enough); err != nil {
+			t.Fatal(err)
+		}
+		if !there {
+			t.Fatal("the server has thrown out the one that follows")
+		}
+		if enough {
+			return
+		}
+	}
+}
+
 // TestChangesBearSilence has batches that nobody takes for a while, a server that does not answer for a while, and one that never does.
 func TestChangesBearSilence(t *testing.T) {
 	t.Parallel()
@@ -936,7 +948,7 @@ func TestChangesBearSilence(t *testing.T) {
 		m.cursor = begin
 		if err := read(func(batch int) {
 			if batch == 2 {
-				time.Sleep(2 * time.Second) // what is looked at: twice as long as the server has patience
+				answersFor(t, db, 2*time.Second) // twice as long as the server has patience
 			}
 		}); err != nil {
 			t.Fatalf("batches that wait: %v", err)
@@ -990,17 +1002,8 @@ func TestChangesConform(t *testing.T) {
 		if err := outside.Store(outside.Table); err != nil {
 			t.Fatal(err)
 		}
-		d := sql.Postgres()
-		config := &sql.ServerConfig{Host: db.Host, Port: db.Port, Database: db.Name, User: user, Password: secret.New(outside.Secret), TLS: &sql.TLS{CA: db.CA}}
-		streams := map[string]any{"s": &sql.Options{Table: "t", Changes: &sql.Changes{Slot: db.Name + "_slot", Publication: "pub"}}}
-		if faults := d.Check(config, streams); len(faults) > 0 {
-			t.Fatal(faults)
-		}
-		src, err := d.Open(outside.Environment, config, streams)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return src
+		o := &sql.Options{Table: "t", Changes: &sql.Changes{Slot: db.Name + "_slot", Publication: "pub"}}
+		return opened(t, sql.Postgres(), outside.Environment, postgresConfig(db, user, outside.Secret), o)
 	}, connectortest.Capabilities{Changes: true, Follows: true, Secrets: true, Breaks: true})
 }
 

@@ -69,17 +69,9 @@ func TestConformance(t *testing.T) {
 				if err := outside.Store(outside.Table); err != nil {
 					t.Fatal(err)
 				}
-				d := sql.Postgres()
-				config := &sql.ServerConfig{Host: db.Host, Port: db.Port, Database: db.Name, User: user, Password: secret.New(outside.Secret), TLS: &sql.TLS{CA: db.CA}, Limits: sql.Limits{NetworkTimeout: silence}}
-				streams := map[string]any{"s": &sql.Options{Table: "public.表"}}
-				if faults := d.Check(config, streams); len(faults) > 0 {
-					t.Fatal(faults)
-				}
-				src, err := d.Open(outside.Environment, config, streams)
-				if err != nil {
-					t.Fatal(err)
-				}
-				return src
+				config := postgresConfig(db, user, outside.Secret)
+				config.NetworkTimeout = silence
+				return opened(t, sql.Postgres(), outside.Environment, config, &sql.Options{Table: "public.表"})
 			}, connectortest.Capabilities{Changes: true, Replaces: true, Counts: true, Secrets: true, Breaks: true, Alters: true, Loses: columns != "id text", Hangs: columns != "id text", Values: kinds(types)})
 		})
 	}

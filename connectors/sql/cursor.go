@@ -41,6 +41,11 @@ type cursor struct {
 // encode returns the cursor as it travels.
 func (c cursor) encode() (connectors.Cursor, error) {
 	c.Version = cursorVersion
+	return marshalled(c)
+}
+
+// marshalled writes a cursor, if it is not too long to travel.
+func marshalled(c any) (connectors.Cursor, error) {
 	b, err := json.Marshal(c)
 	if err == nil && len(b) > connectors.MaxCursorBytes {
 		err = connectors.Permanent(fmt.Errorf("the key of a row has %d bytes, too many to resume from: name a shorter key", len(b)))

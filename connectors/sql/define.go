@@ -14,13 +14,24 @@ type checked[C any] interface {
 	check() []connectors.OptionFault
 }
 
+// about is what a connector says of itself. One that follows can read changes from the server's log.
+type about struct {
+	name, title string
+	tested      []string
+	follows     bool
+}
+
 // define describes a connector by its options and by what makes a dialect of them.
-func define[C any, P checked[C]](name, title string, tested []string, open func(connectors.Environment, P) (dialect, Limits, error)) connectors.Definition {
+func define[C any, P checked[C]](a about, open func(connectors.Environment, P) (dialect, Limits, error)) connectors.Definition {
+	modes := []string{"whole", "by watermark", "shards"}
+	if a.follows {
+		modes = []string{"whole", "by watermark", "by changes", "shards"}
+	}
 	return connectors.Definition{
-		Name:   name,
-		Title:  title,
-		Modes:  []string{"whole", "by watermark", "shards"},
-		Tested: tested,
+		Name:   a.name,
+		Title:  a.title,
+		Modes:  modes,
+		Tested: a.tested,
 		Config: func() any { return P(new(C)) },
 		Stream: func() any { return &Options{} },
 		Check: func(config any, streams map[string]any) []connectors.OptionFault {
@@ -36,7 +47,7 @@ func define[C any, P checked[C]](name, title string, tested []string, open func(
 					continue
 				}
 				faults = append(faults, o.check(stream)...)
-				if o.Changes != nil {
+				if o.Changes != nil && !a.follows {
 					faults = append(faults, connectors.OptionFault{Stream: stream, Path: []string{"changes"}, Message: "changes are followed in PostgreSQL only", Fix: "use a watermark, or read the whole table"})
 				}
 			}

@@ -3,8 +3,6 @@ package sql
 import (
 	"errors"
 	"fmt"
-	"maps"
-	"slices"
 	"strings"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -15,41 +13,11 @@ import (
 
 // Postgres describes the connector for PostgreSQL.
 func Postgres() connectors.Definition {
-	return connectors.Definition{
-		Name:   "postgres",
-		Title:  "PostgreSQL: tables, views and queries; whole, by watermark or by changes",
-		Modes:  []string{"whole", "by watermark", "by changes", "shards"},
-		Tested: []string{"PostgreSQL 15.20 (Debian 12)"},
-		Config: func() any { return &ServerConfig{} },
-		Stream: func() any { return &Options{} },
-		Check: func(config any, streams map[string]any) []connectors.OptionFault {
-			c, ok := config.(*ServerConfig)
-			if !ok {
-				return []connectors.OptionFault{{Message: fmt.Sprintf("options are %T, not *sql.ServerConfig", config)}}
-			}
-			faults := c.check()
-			for _, name := range slices.Sorted(maps.Keys(streams)) {
-				o, ok := streams[name].(*Options)
-				if !ok {
-					faults = append(faults, connectors.OptionFault{Stream: name, Message: fmt.Sprintf("options are %T, not *sql.Options", streams[name])})
-					continue
-				}
-				faults = append(faults, o.check(name)...)
-			}
-			return faults
-		},
-		Open: func(env connectors.Environment, config any, streams map[string]any) (connectors.Source, error) {
-			c, ok := config.(*ServerConfig)
-			if !ok {
-				return nil, fmt.Errorf("options are %T, not *sql.ServerConfig", config)
-			}
+	return define(about{name: "postgres", title: "PostgreSQL: tables, views and queries; whole, by watermark or by changes", tested: []string{"PostgreSQL 15.20 (Debian 12)"}, follows: true},
+		func(env connectors.Environment, c *ServerConfig) (dialect, Limits, error) {
 			s, err := newServer(env, c, 5432)
-			if err != nil {
-				return nil, err
-			}
-			return newSource(env, &postgresDialect{s}, c.Limits, streams)
-		},
-	}
+			return &postgresDialect{s}, c.Limits, err
+		})
 }
 
 func (c *ServerConfig) check() []connectors.OptionFault {

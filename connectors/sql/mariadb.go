@@ -38,7 +38,7 @@ func MySQL() connectors.Definition {
 }
 
 func mariadbDefinition(name, title string, tested ...string) connectors.Definition {
-	return define(name, title, tested, func(env connectors.Environment, c *MariaDBConfig) (dialect, Limits, error) {
+	return define(about{name: name, title: title, tested: tested}, func(env connectors.Environment, c *MariaDBConfig) (dialect, Limits, error) {
 		s, err := newServer(env, &c.ServerConfig, 3306)
 		return &mariadbDialect{server: s, called: name, zeroIsNull: c.ZeroDates == "null"}, c.Limits, err
 	})
@@ -363,11 +363,16 @@ func (s *mariadbSession) named(table string) (schema, name string) {
 }
 
 // texts reads a small result; null is the empty text.
-func (s *mariadbSession) texts(ctx context.Context, statement string) (out [][]string, err error) {
+func (s *mariadbSession) texts(ctx context.Context, statement string) ([][]string, error) {
 	r, err := s.query(ctx, statement, nil)
 	if err != nil {
 		return nil, err
 	}
+	return textsOf(r)
+}
+
+// textsOf reads a small result to its end; null is the empty text.
+func textsOf(r rows) (out [][]string, err error) {
 	for r.next() {
 		row := make([]string, len(r.fields()))
 		for i := range row {

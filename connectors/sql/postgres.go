@@ -475,23 +475,16 @@ func timestampText(micros int64, zoned bool) string {
 	return yearText(time.UnixMicro(micros+epochMicros).UTC(), layout)
 }
 
-type postgresRows struct {
-	result  *pgconn.ResultReader
+// postgresRow is a row as the server writes it, in a result or in its log.
+type postgresRow struct {
 	columns []postgresColumn
 	list    []field
 	values  [][]byte
 }
 
-func (r *postgresRows) fields() []field { return r.list }
-func (r *postgresRows) next() bool {
-	if !r.result.NextRow() {
-		return false
-	}
-	r.values = r.result.Values()
-	return true
-}
+func (r *postgresRow) fields() []field { return r.list }
 
-func (r *postgresRows) put(i int, to array.Builder) error {
+func (r *postgresRow) put(i int, to array.Builder) error {
 	if r.values[i] == nil {
 		to.AppendNull()
 		return nil
@@ -499,14 +492,27 @@ func (r *postgresRows) put(i int, to array.Builder) error {
 	return r.columns[i].put(r.values[i], to)
 }
 
-func (r *postgresRows) value(i int) (value, bool) {
+func (r *postgresRow) value(i int) (value, bool) {
 	if r.values[i] == nil {
 		return value{}, false
 	}
 	return value{r.columns[i].kind, r.columns[i].text(r.values[i])}, true
 }
 
-func (r *postgresRows) size(i int) int { return len(r.values[i]) }
+func (r *postgresRow) size(i int) int { return len(r.values[i]) }
+
+type postgresRows struct {
+	postgresRow
+	result *pgconn.ResultReader
+}
+
+func (r *postgresRows) next() bool {
+	if !r.result.NextRow() {
+		return false
+	}
+	r.values = r.result.Values()
+	return true
+}
 
 func (r *postgresRows) close() error {
 	// Closing reads what is left; a reading that stops in the middle closes the connection instead, which ends it.

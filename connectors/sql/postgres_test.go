@@ -4,12 +4,9 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"log/slog"
 	"strings"
 	"testing"
-	"time"
 
-	"github.com/apache/arrow/go/v17/arrow/memory"
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/headwater-data/headwater/connectors"
@@ -20,19 +17,11 @@ import (
 
 func open(t *testing.T, db *testdb.Database, o sql.Options) connectors.Source {
 	t.Helper()
-	alloc := memory.NewCheckedAllocator(memory.NewGoAllocator())
-	t.Cleanup(func() { alloc.AssertSize(t, 0) })
-	d := sql.Postgres()
-	config := &sql.ServerConfig{Host: db.Host, Port: db.Port, Database: db.Name, User: db.User, Password: secret.New(db.Password), TLS: &sql.TLS{CA: db.CA}}
-	streams := map[string]any{"s": &o}
-	if faults := d.Check(config, streams); len(faults) > 0 {
-		t.Fatal(faults)
-	}
-	src, err := d.Open(connectors.Environment{Dir: t.TempDir(), Allocator: alloc, Logger: slog.New(slog.DiscardHandler), Now: time.Now}, config, streams)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return src
+	return opened(t, sql.Postgres(), environment(t), postgresConfig(db, db.User, db.Password), &o)
+}
+
+func postgresConfig(db *testdb.Database, user, password string) *sql.ServerConfig {
+	return &sql.ServerConfig{Host: db.Host, Port: db.Port, Database: db.Name, User: user, Password: secret.New(password), TLS: &sql.TLS{CA: db.CA}}
 }
 
 // read returns the rows that follow a cursor as JSON, one text a row, with the rejects' reasons.

@@ -244,14 +244,20 @@ func (r *reading) deliver(ctx context.Context) error {
 		r.s.env.Logger.Info("reading stops here until it is the time of day for it again", "stream", r.shard.String(), "hours", r.s.limits.Hours)
 		return errStopped
 	}
-	if r.s.rate != nil {
-		for rows > 0 {
-			n := min(rows, r.s.rate.Burst())
-			if err := r.s.rate.WaitN(ctx, n); err != nil {
-				return err
-			}
-			rows -= n
+	return r.s.paced(ctx, rows)
+}
+
+// paced waits until so many more rows may be read.
+func (s *Source) paced(ctx context.Context, rows int) error {
+	if s.rate == nil {
+		return nil
+	}
+	for rows > 0 {
+		n := min(rows, s.rate.Burst())
+		if err := s.rate.WaitN(ctx, n); err != nil {
+			return err
 		}
+		rows -= n
 	}
 	return nil
 }

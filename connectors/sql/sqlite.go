@@ -52,7 +52,7 @@ func (c *SQLiteConfig) check() []connectors.OptionFault {
 
 // SQLite describes the connector for SQLite files.
 func SQLite() connectors.Definition {
-	return define("sqlite", "SQLite: tables, views and queries of a file; whole or by watermark", []string{"files of SQLite by modernc.org/sqlite 1.62.0"}, func(env connectors.Environment, c *SQLiteConfig) (dialect, Limits, error) {
+	return define(about{name: "sqlite", title: "SQLite: tables, views and queries of a file; whole or by watermark", tested: []string{"files of SQLite by modernc.org/sqlite 1.62.0"}}, func(env connectors.Environment, c *SQLiteConfig) (dialect, Limits, error) {
 		path := c.Path
 		if !filepath.IsAbs(path) {
 			path = filepath.Join(env.Dir, path)
@@ -207,20 +207,12 @@ func (s *sqliteSession) split(table string) (schema, name string) {
 }
 
 // texts reads a small result; null is the empty text.
-func (s *sqliteSession) texts(ctx context.Context, statement string, args ...any) (out [][]string, err error) {
+func (s *sqliteSession) texts(ctx context.Context, statement string, args ...any) ([][]string, error) {
 	r, err := (&sqliteSession{d: s.d, conn: s.conn, declared: map[string]string{}}).query(ctx, statement, args)
 	if err != nil {
 		return nil, err
 	}
-	for r.next() {
-		row := make([]string, len(r.fields()))
-		for i := range row {
-			v, _ := r.value(i)
-			row[i] = v.Text
-		}
-		out = append(out, row)
-	}
-	return out, r.close()
+	return textsOf(r)
 }
 
 // ordinary reports whether a table is one with rowids, or one without.

@@ -118,7 +118,16 @@ func (b *Broker) dismissEvery(ctx context.Context, interval time.Duration) error
 					if err == nil {
 						err = answer.Error
 					}
-					b.log.Info("embedded broker dismissed a member that was silent for longer than its session", "group", group, "member", member, "error", err)
+					if err == nil && len(answer.Members) == 1 {
+						err = answer.Members[0].Error
+					}
+					if err != nil {
+						if ctx.Err() == nil { // the next look tries again
+							b.log.Warn("embedded broker could not dismiss a silent member", "group", group, "member", member, "error", err)
+						}
+						continue
+					}
+					b.log.Info("embedded broker dismissed a member that was silent for longer than its session", "group", group, "member", member)
 				}
 			}
 		}
