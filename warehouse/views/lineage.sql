@@ -39,68 +39,34 @@ CREATE OR REPLACE VIEW lineage
 )
 AS
 WITH
-    newest AS
-    (
-        SELECT
-            *,
-            toString(region) AS code,
-            toDate32(period) AS first_day,
-            multiIf(
-                grain = 'week', addDays(first_day, 6),
-                grain = 'xun', if(toDayOfMonth(first_day) > 20, toLastDayOfMonth(first_day), addDays(first_day, 9)),
-                grain = 'month', toLastDayOfMonth(first_day),
-                grain = 'quarter', addDays(addMonths(first_day, 3), -1),
-                grain = 'half', addDays(addMonths(first_day, 6), -1),
-                grain = 'year', addDays(addYears(first_day, 1), -1),
-                first_day) AS last_day
-        FROM
-        (
-            SELECT *
-            FROM observation
-            ORDER BY indicator, region, member, subject, grain, period, feed, _version DESC, _offset DESC, _index DESC
-            LIMIT 1 BY indicator, region, member, subject, grain, period, feed
-        )
-        WHERE _deleted = 0
-    ),
     placed AS
     (
         SELECT
-            o.*,
-            ifNull(p.name, '') AS own_name,
-            if(empty(p.path), [(o.code, '', '')], p.path) AS path,
-            toUInt8(transform(toString(o.feed), ['manual', 'direct', 'source'], [1, 2, 3], 0)) AS rank,
+            *,
+            toUInt8(transform(feed, ['manual', 'direct', 'source'], [1, 2, 3], 0)) AS rank,
             arrayMap(x -> (x.1, ''), path) AS whole,
             -- Whose own facts do not count because of this one: by region and member.
             multiIf(
-                o.member = '' AND o.subject = '', arraySlice(whole, 2),
-                o.member != '' AND o.subject != '', arrayPushFront(whole, (o.code, o.member)),
+                member = '' AND subject = '', arraySlice(whole, 2),
+                member != '' AND subject != '', arrayPushFront(whole, (region, member)),
                 whole) AS covers
-        FROM newest AS o
-        ASOF LEFT JOIN (SELECT toString(code) AS code, since, name, path FROM region_path FINAL WHERE _deleted = 0) AS p ON p.code = o.code AND o.last_day >= p.since
+        FROM observation_placed
     ),
     judged AS
     (
         SELECT
             *,
-            rank < max(rank) OVER (PARTITION BY indicator, grain, period, code, member, subject = '') AS outdone,
-            subject = '' AND has(groupUniqArrayArray(covers) OVER (PARTITION BY indicator, grain, period), (code, member)) AS covered,
+            rank < max(rank) OVER (PARTITION BY indicator, grain, period, region, member, subject = '') AS outdone,
+            subject = '' AND has(groupUniqArrayArray(covers) OVER (PARTITION BY indicator, grain, period), (region, member)) AS covered,
             NOT outdone AND NOT covered AS counts
         FROM placed
     )
 SELECT
-    indicator,
-    at.1 AS region,
-    at.3 AS region_name,
-    toString(grain) AS grain,
-    period,
+    indicator, at.1 AS region, at.3 AS region_name, grain, period,
     counts AS counted,
     multiIf(outdone, 'nearer feed', covered, 'lower level', '') AS why_not,
-    code AS fact_region,
-    own_name AS fact_region_name,
-    member, subject, toString(feed) AS feed, value, numerator, denominator,
-    _extracted_at AS known_at, toString(_source) AS source, toString(_stream) AS stream, toString(_shard) AS shard, toString(_place) AS place, _row AS row,
-    toString(_topic) AS topic, _partition AS partition, toString(_incarnation) AS incarnation, _offset AS offset, _index AS position,
-    toString(_run) AS run, toString(_mapping) AS mapping, _version AS version, arrayMap(x -> toString(x), _flags) AS flags
+    judged.region AS fact_region, judged.region_name AS fact_region_name,
+    member, subject, feed, value, numerator, denominator, known_at, source, stream, shard, place, row, topic, partition, incarnation, offset, position, run, mapping, version, flags
 FROM judged
 ARRAY JOIN if(counts, path, arraySlice(path, 1, 1)) AS at
 COMMENT '数据溯源 / Lineage: for each figure the facts that it is made of, with source, file and row or offset, run and mapping of each'

@@ -18,15 +18,24 @@ CREATE OR REPLACE VIEW observation_current
     known_at DateTime64(6, 'UTC') COMMENT '获知时间 / When the value was read from its source',
     source LowCardinality(String) COMMENT '来源 / Source',
     stream LowCardinality(String) COMMENT '数据流 / Stream of the source',
+    shard LowCardinality(String) COMMENT '分片 / Part of the stream that was read by itself, such as a file',
     place LowCardinality(String) COMMENT '位置 / Where the row stood: file and sheet, or table',
     row UInt64 COMMENT '行号 / Number of the row in its place; 0 when rows have no number there',
+    topic LowCardinality(String) COMMENT '主题 / Kafka topic through which the row came',
+    partition Int32 COMMENT '分区 / Partition of the topic',
+    incarnation LowCardinality(String) COMMENT '日志标识 / Identity of the partition''s log',
+    offset Int64 COMMENT '偏移量 / Offset of the message that brought the row',
+    position UInt32 COMMENT '批内行序 / Position of the record in its batch',
     run LowCardinality(String) COMMENT '运行 / Run that read the row',
+    mapping LowCardinality(String) COMMENT '映射版本 / Version of the mapping that made the record',
+    version UInt64 COMMENT '版本 / Place of the record in its source''s own order',
     flags Array(LowCardinality(String)) COMMENT '警告 / Warning rules that the record breaks'
 )
 AS
 SELECT
     indicator, region, member, subject, grain, period, feed, value, numerator, denominator, unit, level, note,
-    _extracted_at AS known_at, _source AS source, _stream AS stream, _place AS place, _row AS row, _run AS run, _flags AS flags
+    _extracted_at AS known_at, _source AS source, _stream AS stream, _shard AS shard, _place AS place, _row AS row,
+    _topic AS topic, _partition AS partition, _incarnation AS incarnation, _offset AS offset, _index AS position, _run AS run, _mapping AS mapping, _version AS version, _flags AS flags
 FROM
 (
     SELECT *
