@@ -49,7 +49,7 @@ as it still has them: the columns that the mapping and keep: name. BI tools read
 					return err
 				}
 				if !ready {
-					return fault.Environment(fmt.Errorf("the warehouse is not set up: run the project once"))
+					return fault.Environment(warehouse.ErrMissingDatabase)
 				}
 				if q.Region, err = theRegion(ctx, w, args[1]); err != nil {
 					return err
