@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
@@ -346,5 +347,28 @@ func (u *user) kill(t *testing.T) {
 	}
 	if err := u.cmd.Wait(); err == nil {
 		t.Error("a killed process ended well")
+	}
+}
+
+// A folder that is removed under its server and made again gets another server, and the end of the first one does not close the
+// second one's door.
+func TestAFolderThatIsMadeAgainKeepsItsNewServer(t *testing.T) {
+	t.Parallel()
+	dir := filepath.Join(t.TempDir(), "state")
+	t.Cleanup(func() { awaitEnd(t, dir) })
+	first := acquire(t, dir)
+	if err := os.RemoveAll(dir); err != nil {
+		t.Fatal(err)
+	}
+	second := acquire(t, dir)
+	if second.Endpoint().PID == first.Endpoint().PID {
+		t.Fatal("the new folder has the old server")
+	}
+	if err := syscall.Kill(first.Endpoint().PID, syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	<-first.Lost()
+	if third := acquire(t, dir); third.Endpoint().PID != second.Endpoint().PID {
+		t.Error("the new server takes no leases any more")
 	}
 }

@@ -69,6 +69,7 @@ type supervisor struct {
 	starter   *os.File // ends when the starter's lease does
 	messages  *os.File // to the starter
 	startLock *os.File // until the server is ready
+	socket    string   // where it gives leases; "" until it does
 
 	users users
 }
@@ -93,7 +94,13 @@ func (s *supervisor) serve() (err error) {
 	defer func() { _ = lock.Close() }() // the process ends anyway
 
 	// What stands there is of a server that has ended.
-	defer func() { err = errors.Join(err, unpublish(s.spec.Dir)) }()
+	defer func() {
+		if s.owns(lock) {
+			err = errors.Join(err, unpublish(s.spec.Dir))
+		} else if filepath.Dir(s.socket) != s.spec.Dir {
+			removeSocket(s.socket)
+		}
+	}()
 	if err := unpublish(s.spec.Dir); err != nil {
 		return err
 	}
@@ -160,6 +167,17 @@ func (s *supervisor) lock(ctx context.Context) (*os.File, error) {
 	return lockFile(ctx, filepath.Join(s.spec.Dir, lockName))
 }
 
+// owns reports whether the folder is still the one that was locked: one that was removed under the server and made again has, or will
+// have, a server of its own, whose door is not this one's to close.
+func (s *supervisor) owns(lock *os.File) bool {
+	held, err := lock.Stat()
+	if err != nil {
+		return false
+	}
+	there, err := os.Stat(filepath.Join(s.spec.Dir, lockName))
+	return err == nil && os.SameFile(held, there)
+}
+
 // prepare gathers what the server needs. The caller holds the lock.
 func (s *supervisor) prepare() (job, error) {
 	j := job{dir: filepath.Join(s.spec.Dir, dataName), log: s.log}
@@ -201,10 +219,12 @@ func (s *supervisor) publish(addr string) (net.Listener, error) {
 	if err != nil {
 		return nil, err
 	}
-	leases, err := net.Listen("unix", socket)
+	leases, err := net.ListenUnix("unix", &net.UnixAddr{Name: socket, Net: "unix"})
 	if err != nil {
 		return nil, err
 	}
+	leases.SetUnlinkOnClose(false) // unpublish removes it, where it is still ours
+	s.socket = socket
 	p := published{Addr: addr, PID: os.Getpid(), Socket: socket}
 	if err := p.write(s.spec.Dir); err != nil {
 		return nil, errors.Join(err, leases.Close())
