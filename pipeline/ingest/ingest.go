@@ -64,7 +64,7 @@ type Job struct {
 	Streams  map[string]Preparer // by stream name; a stream that is not here is not read
 	Personal map[string]bool     // streams with personal fields: the raw bytes of unreadable rows stay here
 	Replay   bool                // rows come from the quarantine: their columns say nothing of the source's
-	Tries    int                 // of a transient error before the shard is given up until the next pass; defaults to 5
+	Tries    int                 // of a source in a row that brought nothing, before the shard is given up until the next pass; defaults to 5
 }
 
 // Result says what a pass did.
@@ -402,8 +402,14 @@ func (p *pass) shard(ctx context.Context, s connectors.Stream, prepare Preparer,
 	wait := backoff.NewExponentialBackOff()
 	wait.InitialInterval, wait.MaxInterval = 200*time.Millisecond, 30*time.Second
 	for failures := 0; ; {
-		unwritten := int64(0)
-		partition, generation, err := p.partition(ctx, end)
+		var partition *Partition
+		var generation context.Context
+		var written, unwritten int64
+		// A broker that is away is waited for: the tries are for the source.
+		err := p.await(ctx, func() (err error) {
+			partition, generation, err = p.partition(ctx, end)
+			return err
+		})
 		if err == nil && partition == nil {
 			p.mu.Lock()
 			p.result.Elsewhere++
@@ -411,7 +417,11 @@ func (p *pass) shard(ctx context.Context, s connectors.Stream, prepare Preparer,
 			return nil
 		}
 		if err == nil {
-			unwritten, err = p.read(ctx, generation, s, prepare, partition, end)
+			written, unwritten, err = p.read(ctx, generation, s, prepare, partition, end)
+		}
+		if written > 0 {
+			failures = 0
+			wait.Reset()
 		}
 		switch {
 		case err == nil:
@@ -477,8 +487,8 @@ type parcel struct {
 }
 
 // read runs two goroutines: one reads, prepares and encodes, the other writes the batch before. When reading fails, what was
-// read before is still written; when writing fails, reading stops. It returns how many rows it read that are not written.
-func (p *pass) read(ctx, generation context.Context, s connectors.Stream, prepare Preparer, partition *Partition, end End) (unwritten int64, err error) {
+// read before is still written; when writing fails, reading stops. It returns how many of the rows it read are written, and are not.
+func (p *pass) read(ctx, generation context.Context, s connectors.Stream, prepare Preparer, partition *Partition, end End) (written, unwritten int64, err error) {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	defer context.AfterFunc(generation, stop)()
@@ -494,7 +504,6 @@ func (p *pass) read(ctx, generation context.Context, s connectors.Stream, prepar
 		rows, err = p.feed(reading, s, after, prepare, parcels)
 		readErr <- err
 	}()
-	var written int64
 	var writeErr error
 	for out := range parcels {
 		if writeErr != nil {
@@ -507,9 +516,9 @@ func (p *pass) read(ctx, generation context.Context, s connectors.Stream, prepar
 		written += int64(out.header.Rows + out.header.Rejects)
 	}
 	if err := <-readErr; writeErr == nil {
-		return rows - written, err
+		return written, rows - written, err
 	}
-	return rows - written, writeErr
+	return written, rows - written, writeErr
 }
 
 func (p *pass) feed(ctx context.Context, s connectors.Stream, after connectors.Cursor, prepare Preparer, parcels chan<- parcel) (rows int64, err error) {

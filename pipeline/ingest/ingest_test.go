@@ -79,9 +79,11 @@ func openLog(t *testing.T, cfg topic.Config, restart func(*testing.T)) *testLog 
 
 func (l *testLog) index() *Index { return OpenIndex(l.client, "cursors."+l.topic) }
 
-func (l *testLog) ingester(t *testing.T) *Ingester {
+func (l *testLog) ingester(t *testing.T) *Ingester { return l.with(t, noLedger{}) }
+
+func (l *testLog) with(t *testing.T, checkpoints Checkpoints) *Ingester {
 	i := New(Config{
-		Client: l.client, Index: l.index(), Group: l.group, Topics: []string{l.topic}, Checkpoints: noLedger{},
+		Client: l.client, Index: l.index(), Group: l.group, Topics: []string{l.topic}, Checkpoints: checkpoints,
 		Allocator: l.mem, Logger: slog.New(slog.NewTextHandler(t.Output(), nil)), Writer: t.Name(),
 	})
 	ctx, stop := context.WithCancel(t.Context())
@@ -340,6 +342,48 @@ func aStalledWriterThatWakesWritesNothingThatCounts(t *testing.T, l *testLog) {
 		t.Fatalf("the stalled writer goes on at %q", cursor)
 	}
 	l.mustCount(t, map[string]int{"a": 30})
+}
+
+// away is a server that does not answer the first few times.
+type away struct {
+	mu    sync.Mutex
+	times int
+}
+
+func (a *away) Known(context.Context, string, int) (*Known, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.times == 0 {
+		return nil, nil
+	}
+	a.times--
+	return nil, connectors.Transient(io.ErrUnexpectedEOF)
+}
+
+// The tries are the source's: neither servers that stay away for longer, nor a source that breaks off often but gets on, use them up.
+func TestTriesAreForASourceThatBringsNothing(t *testing.T) {
+	onBoth(t, func(t *testing.T, l *testLog) {
+		shards := map[string]int{"a": 600}
+		broke := map[int]bool{}
+		src := &numbers{mem: l.mem, shards: shards, step: 100, hook: func(_ string, n int) error {
+			if broke[n] {
+				return nil
+			}
+			broke[n] = true
+			return connectors.Transient(io.ErrUnexpectedEOF)
+		}}
+		r, err := l.with(t, &away{times: 4}).Ingest(t.Context(), l.job(src))
+		if err != nil || r.Written != 600 || len(broke) != 6 {
+			t.Fatalf("%+v, %v, broke off at %v", r, err, broke)
+		}
+		l.mustCount(t, shards)
+
+		src.shards["a"] = 700
+		src.hook = func(string, int) error { return connectors.Transient(io.ErrUnexpectedEOF) }
+		if _, err := l.ingester(t).Ingest(t.Context(), l.job(src)); !errors.Is(err, io.ErrUnexpectedEOF) {
+			t.Fatalf("a source that brings nothing: %v", err)
+		}
+	})
 }
 
 func TestABrokerThatGoesAwayAndComesBackLosesNothing(t *testing.T) {
