@@ -276,7 +276,7 @@ func (c *campaign) mark(ctx context.Context, within time.Duration, match func(ma
 func (c *campaign) settle(ctx context.Context) error {
 	w := c.world
 	for _, i := range w.instances {
-		if err := i.stop(time.Minute); err != nil {
+		if err := i.stop(); err != nil {
 			return err
 		}
 	}
@@ -442,7 +442,7 @@ func (c *campaign) recovery(ctx context.Context) error {
 // protocol takes the time of flushes of full size that nobody disturbs: all of claims, intents (with the shape that they name)
 // and final commits, against the whole, from when a flush's rows are in hand to its final commit.
 func (c *campaign) protocol(ctx context.Context, i *instance) error {
-	if err := i.stop(time.Minute); err != nil {
+	if err := i.stop(); err != nil {
 		return err
 	}
 	if _, err := c.marks(); err != nil {

@@ -81,7 +81,7 @@ func (c *campaign) rest(from int, kill bool) error {
 		i := c.world.instances[n]
 		if kill {
 			c.kill(i)
-		} else if err := i.stop(time.Minute); err != nil {
+		} else if err := i.stop(); err != nil {
 			return err
 		}
 	}
@@ -147,10 +147,10 @@ func scale(ctx context.Context, c *campaign) error {
 		c.between(ctx, 0, 800*time.Millisecond)
 	}
 	c.kill(c.world.instances[c.rng.IntN(4)])
-	if err := c.world.instances[2].stop(time.Minute); err != nil {
+	if err := c.world.instances[2].stop(); err != nil {
 		return err
 	}
-	if err := c.world.instances[3].stop(time.Minute); err != nil {
+	if err := c.world.instances[3].stop(); err != nil {
 		return err
 	}
 	if err := c.work.change(); err != nil {

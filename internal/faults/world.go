@@ -285,7 +285,7 @@ func (i *instance) start(env ...string) error {
 	if err != nil {
 		return err
 	}
-	c := i.command(env, "start", "--grace", "60s")
+	c := i.command(env, "start", "--grace", grace.String())
 	c.Stdout, c.Stderr = log, log
 	if err := c.Start(); err != nil {
 		return errors.Join(err, log.Close())
@@ -365,9 +365,16 @@ func (i *instance) fell() bool {
 	return ok && exit.ExitCode() != 128+int(syscall.SIGTERM)
 }
 
+const (
+	// grace is what an instance has to load what was read: long, because a machine that is busy with other things makes that slow.
+	grace = 3 * time.Minute
+	// within is when an instance that does not end hangs. When its grace is over it says so itself.
+	within = grace + time.Minute
+)
+
 // stop ends the process in good order: it must end with code 0, everything loaded, or with the signal's when it
 // had not begun to serve.
-func (i *instance) stop(within time.Duration) error {
+func (i *instance) stop() error {
 	if !i.alive() {
 		return nil
 	}
