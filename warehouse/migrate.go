@@ -30,6 +30,7 @@ var Views = []string{
 	"observation_current",
 	"target_current",
 	"observation_placed",
+	"observation_cell",
 	"indicator_rollup",
 	"indicator_reconciliation",
 	"indicator_trend",

@@ -89,6 +89,7 @@ GRANT SELECT ON `headwater`.region_path TO `headwater_reader_role`;
 GRANT SELECT ON `headwater`.observation_current TO `headwater_reader_role`;
 GRANT SELECT ON `headwater`.target_current TO `headwater_reader_role`;
 GRANT SELECT ON `headwater`.observation_placed TO `headwater_reader_role`;
+GRANT SELECT ON `headwater`.observation_cell TO `headwater_reader_role`;
 GRANT SELECT ON `headwater`.indicator_rollup TO `headwater_reader_role`;
 GRANT SELECT ON `headwater`.indicator_reconciliation TO `headwater_reader_role`;
 GRANT SELECT ON `headwater`.indicator_trend TO `headwater_reader_role`;

@@ -30,37 +30,42 @@ CREATE OR REPLACE VIEW indicator_ranking
 )
 AS
 WITH
-    child AS
-    (
-        SELECT t.*, ifNull(i.aggregation, '') AS how, ifNull(i.direction, '') AS direction, if(direction = 'down', t.value, -t.value) AS worse
-        FROM indicator_trend AS t
-        LEFT JOIN (SELECT code, toString(aggregation) AS aggregation, toString(direction) AS direction FROM indicator FINAL WHERE _deleted = 0) AS i ON i.code = t.indicator
-        WHERE t.parent != ''
-    ),
-    ranked AS
+    -- Each figure stands once as a child, among its siblings, and once as the parent of its own children.
+    families AS
     (
         SELECT
             *,
-            if(isNull(value), NULL, toNullable(rank() OVER (PARTITION BY indicator, grain, period, parent ORDER BY worse ASC NULLS LAST))) AS place,
-            count(value) OVER s AS having_figure,
-            avg(value) OVER s AS average,
-            stddevPop(value) OVER s AS deviation
-        FROM child
-        WINDOW s AS (PARTITION BY indicator, grain, period, parent)
+            max(NOT as_child) OVER f AS parent_known,
+            anyIf(children, NOT as_child) OVER f AS of_parent,
+            anyIf(change, NOT as_child) OVER f AS change_of_parent,
+            anyIf(denominator, NOT as_child) OVER f AS whole,
+            anyIf(previous_denominator, NOT as_child) OVER f AS previous_whole
+        FROM (SELECT *, family, as_child FROM indicator_trend ARRAY JOIN [parent, region] AS family, [1, 0] AS as_child)
+        WINDOW f AS (PARTITION BY indicator, grain, period, family)
+    ),
+    among AS
+    (
+        SELECT
+            c.*, ifNull(i.aggregation, '') AS how,
+            if(i.direction = 'down', c.value, -c.value) AS worse,
+            if(isNull(c.value), NULL, toNullable(rank() OVER (PARTITION BY c.indicator, c.grain, c.period, c.parent ORDER BY worse ASC NULLS LAST))) AS place,
+            count(c.value) OVER s AS having_figure,
+            avg(c.value) OVER s AS average,
+            stddevPop(c.value) OVER s AS deviation
+        FROM (SELECT * FROM families WHERE as_child AND parent != '') AS c
+        LEFT JOIN (SELECT code, toString(aggregation) AS aggregation, toString(direction) AS direction FROM indicator FINAL WHERE _deleted = 0) AS i ON i.code = c.indicator
+        WINDOW s AS (PARTITION BY c.indicator, c.grain, c.period, c.parent)
     )
 SELECT
-    c.indicator AS indicator, c.title AS title, c.unit AS unit, c.region AS region, c.region_name AS region_name, c.level AS level,
-    c.parent AS parent, c.grain AS grain, c.period AS period, c.value AS value, c.coverage AS coverage,
-    c.place AS rank, c.having_figure AS ranked, if(p.known = 1, toNullable(p.children), NULL) AS siblings,
-    c.average AS mean, (c.value - c.average) / nullIf(c.deviation, 0) AS z_score,
-    c.change AS change, if(p.known = 1, p.change, NULL) AS parent_change,
+    indicator, title, unit, region, region_name, level, parent, grain, period, value, coverage,
+    place AS rank, having_figure AS ranked, if(parent_known, toNullable(of_parent), NULL) AS siblings,
+    average AS mean, (value - average) / nullIf(deviation, 0) AS z_score,
+    change, if(parent_known, change_of_parent, NULL) AS parent_change,
     multiIf(
-        p.known != 1 OR isNull(c.change), NULL,
-        c.how = 'sum', c.change,
-        c.how = 'ratio', c.numerator / nullIf(p.denominator, 0) - c.previous_numerator / nullIf(p.previous_denominator, 0),
+        NOT parent_known OR isNull(change), NULL,
+        how = 'sum', change,
+        how = 'ratio', numerator / nullIf(whole, 0) - previous_numerator / nullIf(previous_whole, 0),
         NULL) AS contribution,
     contribution / nullIf(parent_change, 0) AS contribution_share
-FROM ranked AS c
-LEFT JOIN (SELECT indicator, grain, period, region, children, change, denominator, previous_denominator, 1 AS known FROM indicator_trend) AS p
-    ON p.indicator = c.indicator AND p.grain = c.grain AND p.period = c.period AND p.region = c.parent
+FROM among
 COMMENT '指标排名 / Indicator ranking: each region among its siblings, and its part in its parent''s change'

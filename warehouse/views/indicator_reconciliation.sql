@@ -25,44 +25,49 @@ CREATE OR REPLACE VIEW indicator_reconciliation
 )
 AS
 WITH
+    -- Each figure belongs to the nearest region above it that reports by the same feed; parts begin with their own region. Each
+    -- stands at its own place and at all that it could belong to, so that each place tells whether a report of its own is there.
+    standing AS
+    (
+        SELECT
+            *,
+            member = '' AND NOT of_subjects AS own,
+            arrayMap(x -> x.1, if(own, arraySlice(steps, 2), steps)) AS uppers
+        FROM
+        (
+            -- A member's own figure stands aside when its subjects are reported.
+            SELECT *, max(of_subjects) OVER (PARTITION BY indicator, grain, period, feed, region, member) AS has_subjects
+            FROM observation_cell
+        )
+        WHERE member = '' OR of_subjects OR NOT has_subjects
+    ),
+    looked_for AS
+    (
+        SELECT *, region_of, place, max(own AND place = 0) OVER (PARTITION BY indicator, grain, period, feed, region_of) AS reports
+        FROM standing
+        ARRAY JOIN arrayPushFront(uppers, region) AS region_of, range(length(uppers) + 1) AS place
+    ),
+    belonging AS
+    (
+        SELECT *, min(if(reports AND place > 0, place, 255)) OVER (PARTITION BY indicator, grain, period, feed, region, member, of_subjects) AS nearest
+        FROM looked_for
+    ),
     reports AS
     (
-        SELECT indicator, toString(grain) AS grain, period, toString(feed) AS feed, toString(region) AS region, value, toString(source) AS source
-        FROM observation_current
-        WHERE member = '' AND subject = ''
-    ),
-    -- Each figure belongs to the nearest region above it that reports by the same feed; parts begin with their own region.
-    directly AS
-    (
         SELECT
-            indicator, grain, period, feed, value, numerator, denominator,
-            arrayMap(x -> x.1, if(member = '' AND subject = '', arraySlice(steps, 2), steps)) AS uppers,
+            indicator, grain, period, feed, region_of AS region,
+            anyIf(total, own AND place = 0) AS value, anyIf(source, own AND place = 0) AS source,
+            countIf(place = nearest) AS below, any(aggregation) AS how,
             multiIf(
-                length(uppers) > 0 AND sipHash128(indicator, grain, period, feed, uppers[1]) IN (SELECT sipHash128(indicator, grain, period, feed, region) FROM reports), uppers[1],
-                length(uppers) > 1 AND sipHash128(indicator, grain, period, feed, uppers[2]) IN (SELECT sipHash128(indicator, grain, period, feed, region) FROM reports), uppers[2],
-                length(uppers) > 2 AND sipHash128(indicator, grain, period, feed, uppers[3]) IN (SELECT sipHash128(indicator, grain, period, feed, region) FROM reports), uppers[3],
-                length(uppers) > 3 AND sipHash128(indicator, grain, period, feed, uppers[4]) IN (SELECT sipHash128(indicator, grain, period, feed, region) FROM reports), uppers[4],
-                '') AS region
-        FROM observation_placed
-        -- A member's own figure stands aside when its subjects are reported.
-        WHERE NOT (member != '' AND subject = '' AND sipHash128(indicator, grain, period, feed, region, member) IN
-            (SELECT sipHash128(indicator, toString(grain), period, toString(feed), toString(region), member) FROM observation_current WHERE member != '' AND subject != ''))
-    ),
-    direct AS
-    (
-        SELECT
-            b.indicator AS indicator, b.grain AS grain, b.period AS period, b.feed AS feed, b.region AS region,
-            ifNull(toString(any(i.aggregation)), '') AS how,
-            multiIf(
-                how = 'ratio', if(countIf(b.numerator IS NULL OR b.denominator IS NULL) = 0, sum(b.numerator) / nullIf(sum(b.denominator), 0), NULL),
-                how = 'mean', sum(b.value * ifNull(b.denominator, 1)) / nullIf(sum(ifNull(b.denominator, 1)), 0),
-                how = 'max', max(b.value),
+                below = 0, NULL,
+                how = 'ratio', if(sumIf(without_parts, place = nearest) = 0, sumIf(numerators, place = nearest) / nullIf(sumIf(denominators, place = nearest), 0), NULL),
+                how = 'mean', sumIf(weighted, place = nearest) / nullIf(sumIf(weight, place = nearest), 0),
+                how = 'max', maxIf(greatest, place = nearest),
                 how IN ('distinct', 'last', 'none'), NULL,
-                sum(b.value)) AS value
-        FROM directly AS b
-        LEFT JOIN (SELECT code, aggregation FROM indicator FINAL WHERE _deleted = 0) AS i ON i.code = b.indicator
-        WHERE b.region != ''
+                sumIf(total, place = nearest)) AS direct_below
+        FROM belonging
         GROUP BY indicator, grain, period, feed, region
+        HAVING max(own AND place = 0)
     )
 SELECT
     r.indicator AS indicator, u.title AS title, u.unit AS unit, r.region AS region, u.region_name AS region_name, u.level AS level,
@@ -72,10 +77,9 @@ SELECT
     reported - rolled_up AS difference,
     difference / nullIf(rolled_up, 0) AS relative_difference,
     ifNull(abs(difference) <= 1e-9 * greatest(abs(reported), abs(rolled_up), 1), 0) AS agrees,
-    if(d.known = 1, d.value, NULL) AS direct_below,
+    r.direct_below AS direct_below,
     reported - direct_below AS direct_difference,
     u.figures AS figures, u.children_reporting AS children_reporting, u.children AS children
 FROM reports AS r
 INNER JOIN (SELECT * FROM indicator_rollup WHERE from_below = 1) AS u ON u.indicator = r.indicator AND u.grain = r.grain AND u.period = r.period AND u.region = r.region
-LEFT JOIN (SELECT *, 1 AS known FROM direct) AS d ON d.indicator = r.indicator AND d.grain = r.grain AND d.period = r.period AND d.feed = r.feed AND d.region = r.region
 COMMENT '指标核对 / Indicator reconciliation: what a region reported against what lies below it adds up to'

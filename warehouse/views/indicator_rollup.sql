@@ -47,94 +47,63 @@ CREATE OR REPLACE VIEW indicator_rollup
 )
 AS
 WITH
-    -- Figures that do not count because something below them does: by region, and by member for its subjects. Keys are
-    -- 128-bit hashes: sets of them are several times faster than sets of tuples of text.
-    covered AS
+    -- The figures that came by the feed nearest to the source. Each stands at its own place and at those where no figure counts
+    -- because of it: at the regions above, and of a member's subjects at the member.
+    standing AS
     (
-        SELECT sipHash128(indicator, grain, period, upper.1, upper.2) AS figure
-        FROM
-        (
-            SELECT
-                indicator, grain, period,
-                arrayJoin(multiIf(
-                    member = '' AND subject = '', arrayMap(x -> (x.1, ''), arraySlice(steps, 2)),
-                    member != '' AND subject != '', arrayPushFront(arrayMap(x -> (x.1, ''), steps), (region, member)),
-                    arrayMap(x -> (x.1, ''), steps))) AS upper
-            FROM observation_placed
-        )
-    ),
-    -- Figures that came by a feed nearer to the source as well: of a region, of a member, of their subjects together.
-    outdone AS
-    (
-        SELECT sipHash128(figure, arrayJoin(arrayFilter(x -> x < best, [0, 1, 2]))) AS figure_and_rank
-        FROM
-        (
-            SELECT figure, max(rank) AS best
-            FROM
-            (
-                SELECT
-                    sipHash128(indicator, toString(grain), period, toString(region), member, subject = '') AS figure,
-                    toUInt8(transform(toString(feed), ['manual', 'direct', 'source'], [1, 2, 3], 0)) AS rank
-                FROM observation_current
-            )
-            GROUP BY figure
-            HAVING min(rank) < max(rank)
-        )
+        SELECT
+            *,
+            member = '' AND NOT of_subjects AS own,
+            arrayMap(x -> (x.1, ''), steps) AS uppers,
+            multiIf(own, arraySlice(uppers, 2), member != '' AND of_subjects, arrayPushFront(uppers, (region, member)), uppers) AS covers
+        FROM (SELECT *, max(rank) OVER (PARTITION BY indicator, grain, period, region, member, of_subjects) AS best FROM observation_cell)
+        WHERE rank = best
     ),
     counted AS
     (
-        SELECT
-            o.indicator AS indicator, o.grain AS grain, o.period AS period, o.last_day AS last_day, o.region AS region, o.subject AS subject,
-            o.value AS value, o.numerator AS numerator, o.denominator AS denominator, o.known_at AS known_at, o.steps AS steps,
-            ifNull(toString(i.aggregation), '') AS how,
-            toUInt8(transform(o.feed, ['manual', 'direct', 'source'], [1, 2, 3], 0)) AS rank,
-            o.member = '' AND o.subject = '' AS own,
-            o.subject != '' OR sipHash128(o.indicator, o.grain, o.period, o.region, o.member) NOT IN (SELECT figure FROM covered) AS counts
-        FROM observation_placed AS o
-        LEFT JOIN (SELECT code, aggregation FROM indicator FINAL WHERE _deleted = 0) AS i ON i.code = o.indicator
-        WHERE sipHash128(sipHash128(o.indicator, o.grain, o.period, o.region, o.member, o.subject = ''), rank) NOT IN (SELECT figure_and_rank FROM outdone)
-    ),
-    -- Each figure goes to its region and all above it; one that does not count stays with its region, as what was reported.
-    spread AS
-    (
-        SELECT
-            indicator, grain, period, last_day, rank, region, subject, value, numerator, denominator, known_at, how, own, counts,
-            arrayJoin(if(counts, steps, arraySlice(steps, 1, 1))) AS step
-        FROM counted
+        SELECT *, own_place AND (of_subjects OR NOT covered) AS counts
+        FROM
+        (
+            SELECT *, place, own_place, max(NOT own_place) OVER (PARTITION BY indicator, grain, period, place) AS covered
+            FROM standing
+            ARRAY JOIN arrayPushFront(covers, (region, member)) AS place, arrayMap(x -> x = 1, arrayEnumerate(arrayPushFront(covers, (region, member)))) AS own_place
+        )
+        WHERE own_place
     ),
     rolled AS
     (
+        -- Each figure goes to its region and all above it; one that does not count stays with its region, as what was reported.
         SELECT
             s.indicator AS indicator, s.grain AS grain, s.period AS period, s.step.1 AS region,
-            any(s.last_day) AS last_day, any(s.how) AS kind,
-            countIf(s.counts) AS figures,
-            sumIf(s.value, s.counts) AS total,
-            countIf(s.counts AND (s.numerator IS NULL OR s.denominator IS NULL)) AS without_parts,
-            sumIf(ifNull(s.numerator, 0), s.counts) AS numerators,
-            sumIf(ifNull(s.denominator, 0), s.counts) AS denominators,
+            any(s.last_day) AS last_day, any(s.aggregation) AS kind,
+            sumIf(s.figures, s.counts) AS figures,
+            sumIf(s.total, s.counts) AS total,
+            sumIf(s.without_parts, s.counts) AS without_parts,
+            sumIf(s.numerators, s.counts) AS numerators,
+            sumIf(s.denominators, s.counts) AS denominators,
             -- Means above the cities are means of cities: a sum and a weight for each.
-            sumMapIf([s.step.3], [s.value * ifNull(s.denominator, 1)], s.counts AND s.how = 'mean') AS sums,
-            sumMapIf([s.step.3], [ifNull(s.denominator, 1)], s.counts AND s.how = 'mean') AS weights,
-            uniqExactIf(sipHash64(s.subject), s.counts AND s.how = 'distinct' AND s.subject != '') AS subjects,
+            sumMapIf([s.step.3], [s.weighted], s.counts AND s.aggregation = 'mean') AS sums,
+            sumMapIf([s.step.3], [s.weight], s.counts AND s.aggregation = 'mean') AS weights,
+            uniqExactArrayIf(s.subjects, s.counts AND s.aggregation = 'distinct') AS subjects,
             multiIf(
                 kind = 'ratio', multiIf(without_parts = 0 AND denominators != 0, numerators / denominators, figures = 1, total, NULL),
                 kind = 'mean', arrayAvg(arrayMap((x, y) -> x / y, sums.2, weights.2)),
-                kind = 'max', maxIf(s.value, s.counts),
+                kind = 'max', maxIf(s.greatest, s.counts),
                 kind = 'distinct', multiIf(subjects > 0, toFloat64(subjects), figures = 1, total, NULL),
                 kind = 'none', reported,
-                kind = 'last', argMaxIf(s.value, s.known_at, s.counts),
+                kind = 'last', argMaxIf(s.newest, s.known_at, s.counts),
                 total) AS value,
             if(without_parts = 0, toNullable(numerators), NULL) AS numerator,
             if(without_parts = 0, toNullable(denominators), NULL) AS denominator,
-            countIf(s.own AND (s.counts OR s.how = 'none') AND s.region = s.step.1) = 0 AS from_below,
-            if(countIf(s.own AND s.region = s.step.1) > 0, toNullable(maxIf(s.value, s.own AND s.region = s.step.1)), NULL) AS reported,
+            countIf(s.own AND (s.counts OR s.aggregation = 'none') AND s.region = s.step.1) = 0 AS from_below,
+            if(countIf(s.own AND s.region = s.step.1) > 0, toNullable(maxIf(s.greatest, s.own AND s.region = s.step.1)), NULL) AS reported,
             uniqExactIf(toUInt32OrZero(s.step.2), s.step.2 != '') AS children_reporting,
             groupBitOr(if(s.counts, bitShiftLeft(1, s.rank), 0)) AS ranks,
             max(s.known_at) AS known_at,
             toDate32(max(s.known_at), 'Asia/Shanghai') AS known_on,
             if(known_on >= last_day OR known_on < toDate32(period), last_day, known_on) AS as_of,
             toInt64(toYear(period)) AS year
-        FROM spread AS s
+        FROM (SELECT *, step FROM counted ARRAY JOIN if(counts, steps, arraySlice(steps, 1, 1)) AS step) AS s
         GROUP BY indicator, grain, period, region
         HAVING figures > 0
     ),
@@ -201,7 +170,7 @@ WITH
         FROM so_far AS f
         WINDOW w AS (PARTITION BY f.indicator, f.region, f.grain, f.year ORDER BY f.period ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW)
     ),
-    placed AS
+    named AS
     (
         SELECT
             r.indicator AS indicator, r.grain AS grain, r.period AS period, r.region AS region, r.as_of AS as_of, r.value AS value,
@@ -234,7 +203,7 @@ SELECT
         year_to_date >= plan_value - tolerance * abs(target), 'on schedule',
         'behind') AS status,
     transform(status, ['ahead', 'on schedule', 'behind'], ['提前完成', '序时推进', '滞后'], '') AS status_zh
-FROM placed AS r
+FROM named AS r
 LEFT JOIN progress AS g ON g.indicator = r.indicator AND g.grain = r.grain AND g.period = r.period AND g.region = r.region
 LEFT JOIN (SELECT code, title_zh, unit, toString(direction) AS direction FROM indicator FINAL WHERE _deleted = 0) AS i ON i.code = r.indicator
 COMMENT '指标汇总 / Indicator rollup: each indicator by region and period from the lowest level that reports it, against its target'
