@@ -101,6 +101,7 @@ func bench(ctx context.Context, args []string, out, errs io.Writer) (err error) 
 		return err
 	}
 	defer func() { err = errors.Join(err, w.Close()) }()
+	defer http.DefaultClient.CloseIdleConnections()
 	b := &run{options: o, Warehouse: w, server: e, note: note}
 	if err := b.fill(ctx); err != nil {
 		return err
