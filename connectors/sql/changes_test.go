@@ -187,8 +187,14 @@ func (m *mirror) live() []string {
 // same compares with what a plain reading of the table gives.
 func (m *mirror) same(db *testdb.Database, what string) {
 	m.t.Helper()
+	m.as(open(m.t, db, sql.Options{Table: "public.t"}), what)
+}
+
+// as compares with what a source gives that reads the same table whole.
+func (m *mirror) as(plain connectors.Source, what string) {
+	m.t.Helper()
 	want := []string{}
-	rows, rejects, _ := read(m.t, open(m.t, db, sql.Options{Table: "public.t"}), "", nil)
+	rows, rejects, _ := read(m.t, plain, "", nil)
 	for _, row := range rows {
 		var fields map[string]json.RawMessage
 		if err := json.Unmarshal([]byte(row), &fields); err != nil {
