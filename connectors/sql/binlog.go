@@ -200,11 +200,15 @@ func (f *binlogFollower) look(ctx context.Context) error {
 	if err := f.connect(ctx); err != nil {
 		return err
 	}
-	seen, err := f.examine(ctx)
-	if err != nil {
+	if _, err := f.examine(ctx); err != nil {
 		return err
 	}
-	if _, _, err := f.files(ctx, seen); err != nil {
+	return f.allowed(ctx)
+}
+
+// allowed finds out whether the user may read the log, and whether the log has the table's database.
+func (f *binlogFollower) allowed(ctx context.Context) error {
+	if _, _, err := f.files(ctx); err != nil {
 		return err
 	}
 	log, err := f.d.connectBinlog(ctx, f.end)
@@ -231,6 +235,10 @@ func (f *binlogFollower) begin(ctx context.Context) error {
 	}
 	if f.at != nil {
 		return f.goesOn(ctx, seen)
+	}
+	// Now, and not when a table has been read for hours.
+	if err := f.allowed(ctx); err != nil {
+		return err
 	}
 	// Every transaction before this position is seen by this snapshot, and so by the pages that are read in later ones.
 	if err := f.c.begin(ctx); err != nil {
@@ -348,10 +356,8 @@ func (f *binlogFollower) examine(ctx context.Context) (*binlogSeen, error) {
 	if f.present, err = f.catalogue(ctx); err != nil {
 		return nil, err
 	}
-	for _, c := range f.present {
-		if strings.Contains(c.declared(), "compressed") {
-			return nil, f.refuse(fmt.Sprintf("the column %s of %s is compressed, which is not read from the binlog", c.Name, f.o.Table), "use a watermark")
-		}
+	if err := f.present.readable(); err != nil {
+		return nil, f.refuse(err.Error(), "use a watermark")
 	}
 	rows, err := f.c.texts(ctx, "SELECT CONCAT('', @@global.gtid_binlog_pos), CONCAT('', UNIX_TIMESTAMP())")
 	if err != nil {
@@ -481,8 +487,8 @@ func (f *binlogFollower) goesOn(ctx context.Context, seen *binlogSeen) error {
 	return f.watch(ctx, seen)
 }
 
-// files lists the files of the log with their sizes, and which of them the server still writes.
-func (f *binlogFollower) files(ctx context.Context, seen *binlogSeen) (names []string, sizes []int64, err error) {
+// files lists the files of the log with their sizes.
+func (f *binlogFollower) files(ctx context.Context) (names []string, sizes []int64, err error) {
 	status, err := f.c.texts(ctx, "SHOW MASTER STATUS")
 	if err != nil {
 		return nil, nil, f.d.refused(err, "BINLOG MONITOR")
@@ -512,7 +518,7 @@ func (f *binlogFollower) files(ctx context.Context, seen *binlogSeen) (names []s
 
 // watch warns before the server removes what has not been read.
 func (f *binlogFollower) watch(ctx context.Context, seen *binlogSeen) error {
-	names, sizes, err := f.files(ctx, seen)
+	names, sizes, err := f.files(ctx)
 	if err != nil {
 		return err
 	}

@@ -586,24 +586,28 @@ func (s *binlogStream) row(ctx context.Context, from *image, gone, joined bool) 
 // convert lets the server make UTF-8 of texts of other character sets, as it does when the table is read.
 func (s *binlogStream) convert(ctx context.Context, row *binlogRow) error {
 	var texts [][]byte
-	var charsets []string
+	var from []string
 	var places []int
 	for i, place := range s.relation.places {
 		c := s.relation.layout[place]
 		text, ok := row.values[i].([]byte)
-		if !ok || s.relation.labelled[place] || !foreign(c.Charset, text) {
+		if !ok || s.relation.labelled[place] {
 			continue
 		}
-		if known, ok := s.converted[c.Charset+" "+string(text)]; ok {
+		set := c.foreign(text)
+		if set == "" {
+			continue
+		}
+		if known, ok := s.converted[set+" "+string(text)]; ok {
 			row.values[i] = known
 			continue
 		}
-		texts, charsets, places = append(texts, text), append(charsets, c.Charset), append(places, i)
+		texts, from, places = append(texts, text), append(from, set), append(places, i)
 	}
 	if len(texts) == 0 {
 		return nil
 	}
-	rows, err := s.c.texts(ctx, converting(texts, charsets))
+	rows, err := s.c.texts(ctx, converting(texts, from))
 	if err != nil {
 		return err
 	}
@@ -613,7 +617,7 @@ func (s *binlogStream) convert(ctx context.Context, row *binlogRow) error {
 	for n, i := range places {
 		row.values[i] = []byte(rows[0][n])
 		if len(texts[n]) < 200 {
-			s.converted[charsets[n]+" "+string(texts[n])] = []byte(rows[0][n])
+			s.converted[from[n]+" "+string(texts[n])] = []byte(rows[0][n])
 		}
 	}
 	return nil

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -380,7 +381,7 @@ func fixedText(length int, c layoutColumn) (unpack, error) {
 	switch base := c.base(); base {
 	case "char":
 		return plain, nil
-	case "binary":
+	case "binary", "inet6", "inet4":
 		return func(data []byte, buffer *[]byte) (driver.Value, int, error) {
 			v, n, err := plain(data, buffer)
 			if text, ok := v.([]byte); ok && len(text) < length {
@@ -409,11 +410,13 @@ func fixedText(length int, c layoutColumn) (unpack, error) {
 	return nil, fmt.Errorf("the column %s is %s, and values of that type are not read from the binlog", c.Name, c.Type)
 }
 
-// appendUUID writes an identifier. MariaDB turns the parts around of those that begin with a time, so that they are sorted by it; what
-// is stored that way has the first bit of its ninth byte set, which is none of an identifier's variant there.
+// appendUUID writes an identifier as the server does.
 func appendUUID(to []byte, id [16]byte) []byte {
-	if id[8]&0x80 != 0 {
-		return to
+	for i, part := range [][]byte{id[:4], id[4:6], id[6:8], id[8:10], id[10:]} {
+		if i > 0 {
+			to = append(to, '-')
+		}
+		to = hex.AppendEncode(to, part)
 	}
 	return to
 }
@@ -490,28 +493,54 @@ func (d *mariadbDialect) layoutColumn(c layoutColumn) mariadbColumn {
 	return column
 }
 
-// foreign reports whether texts of a character set must be converted: those that are not plain ASCII, or all where ASCII is not what it
-// is elsewhere.
-func foreign(charset string, text []byte) bool {
-	switch charset {
+// addresses are types whose values the server writes as texts.
+var addresses = []string{"inet6", "inet4"}
+
+// foreign says what the server has to make a text of: the character set of those that are not plain ASCII, or all where ASCII is not what
+// it is elsewhere, and the type of addresses. "" is for what is a text already.
+func (c layoutColumn) foreign(text []byte) string {
+	if slices.Contains(addresses, c.base()) {
+		return c.base()
+	}
+	switch c.Charset {
 	case "", "binary", "ascii", "utf8", "utf8mb3", "utf8mb4":
-		return false
+		return ""
 	case "ucs2", "utf16", "utf16le", "utf32", "swe7", "sjis", "cp932":
-		return len(text) > 0
+		return c.Charset
 	}
 	for _, b := range text {
 		if b >= 0x80 {
-			return true
+			return c.Charset
 		}
 	}
-	return false
+	return ""
 }
 
 // converting is a statement with which the server makes UTF-8 of texts.
-func converting(texts [][]byte, charsets []string) string {
+func converting(texts [][]byte, from []string) string {
 	var list []string
 	for i, text := range texts {
-		list = append(list, "CONVERT(_"+charsets[i]+" X'"+hex.EncodeToString(text)+"' USING utf8mb4)")
+		what := "X'" + hex.EncodeToString(text) + "'"
+		if slices.Contains(addresses, from[i]) {
+			what = "CAST(" + what + " AS " + from[i] + ")"
+		} else {
+			what = "_" + from[i] + " " + what
+		}
+		list = append(list, "CONVERT("+what+" USING utf8mb4)")
 	}
 	return "SELECT " + strings.Join(list, ", ")
+}
+
+// readable finds columns whose type is not read from the binlog.
+func (l layout) readable() error {
+	known := []string{"tinyint", "smallint", "mediumint", "int", "bigint", "year", "float", "double", "decimal", "bit", "date", "datetime", "timestamp", "time", "enum", "set", "char", "binary", "uuid", "inet6", "inet4",
+		"varchar", "varbinary", "tinytext", "text", "mediumtext", "longtext", "tinyblob", "blob", "mediumblob", "longblob",
+		"geometry", "point", "linestring", "polygon", "multipoint", "multilinestring", "multipolygon", "geometrycollection"}
+	for _, c := range l {
+		// Compressed columns, and times as MariaDB 5.3 kept them, have comments behind their type.
+		if !slices.Contains(known, c.base()) || c.base() != "enum" && c.base() != "set" && strings.Contains(c.Type, "/*") {
+			return fmt.Errorf("the column %s is %s, and values of that type are not read from the binlog", c.Name, c.Type)
+		}
+	}
+	return nil
 }
