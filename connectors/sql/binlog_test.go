@@ -531,3 +531,241 @@ func storeMariaDB(db *testdb.Database, table connectortest.Table) error {
 	}
 	return tx.Commit()
 }
+
+// TestBinlogOfALargeTransactionIsCut reads one transaction in several batches, and goes on in its middle.
+func TestBinlogOfALargeTransactionIsCut(t *testing.T) {
+	t.Parallel()
+	db := testdb.MariaDB(t).Database(t)
+	db.Do(t, "CREATE TABLE t (id int PRIMARY KEY, s longtext)", "CREATE TABLE other (id int)")
+	src, _ := followMariaDB(t, db, sql.Options{})
+	m := newMirror(t)
+	m.read(src, all)
+	db.Do(t, "BEGIN; INSERT INTO other VALUES (1); INSERT INTO t SELECT seq, REPEAT(MD5(seq), 1000) FROM seq_1_to_500; INSERT INTO other VALUES (1); UPDATE t SET id = -id; COMMIT", "DELETE FROM t WHERE id = -7")
+	batches := 0
+	for m.read(src, 1) > 0 {
+		batches++
+	}
+	if batches < 7 {
+		t.Errorf("32 MB of one transaction came in %d batches", batches)
+	}
+	m.sameMariaDB(db, "after all")
+}
+
+// TestBinlogHasTransactionsThatCommitLate begins transactions before the table is read, and commits them while it is and after: their rows
+// are in no page, or in some, and in the log in either case.
+func TestBinlogHasTransactionsThatCommitLate(t *testing.T) {
+	t.Parallel()
+	db := testdb.MariaDB(t).Database(t)
+	db.Do(t, "CREATE TABLE t (id int PRIMARY KEY, n int, s longtext)", "INSERT INTO t SELECT seq, 0, REPEAT(MD5(seq), 4000) FROM seq_1_to_100")
+	begin := func(statements ...string) (commit func() error) {
+		tx, err := db.Begin()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, statement := range statements {
+			if _, err := tx.Exec(statement); err != nil {
+				t.Fatal(err)
+			}
+		}
+		return tx.Commit
+	}
+	early := begin("UPDATE t SET n = 1 WHERE id IN (1, 99)", "INSERT INTO t VALUES (1001, 1, 'early')", "DELETE FROM t WHERE id = 50")
+	late := begin("UPDATE t SET n = 2 WHERE id IN (2, 98)", "INSERT INTO t VALUES (1002, 2, 'late')", "DELETE FROM t WHERE id = 51")
+	src, _ := followMariaDB(t, db, sql.Options{})
+	m := newMirror(t)
+	if n := m.read(src, 1); n != 1 {
+		t.Fatal("nothing was read")
+	}
+	if err := early(); err != nil {
+		t.Fatal(err)
+	}
+	for range 4 { // the rest of the table and what was committed, each batch in a reading of its own
+		m.read(src, 1)
+	}
+	m.read(src, all)
+	m.sameMariaDB(db, "before the late one")
+	if err := late(); err != nil {
+		t.Fatal(err)
+	}
+	m.read(src, all)
+	m.sameMariaDB(db, "after all")
+	if m.deleted == 0 {
+		t.Error("no row came that is gone")
+	}
+}
+
+// TestBinlogWhileAWriterRuns reads while transactions of several goroutines come and go.
+func TestBinlogWhileAWriterRuns(t *testing.T) {
+	t.Parallel()
+	db := testdb.MariaDB(t).Database(t)
+	db.Do(t, "CREATE TABLE t (id bigint PRIMARY KEY, n int, s longtext)", "INSERT INTO t SELECT seq, seq, REPEAT(MD5(seq), 200) FROM seq_1_to_3000")
+	src, _ := followMariaDB(t, db, sql.Options{})
+	const writers = 3
+	ended := make(chan error, writers)
+	for w := range writers {
+		go func() {
+			for i := range 120 {
+				if _, err := db.Exec(fmt.Sprintf("UPDATE t SET n = -n WHERE id %% 97 = %d; DELETE FROM t WHERE id = %d; INSERT INTO t VALUES (%d, %d, 'late'); UPDATE IGNORE t SET id = id + 100000 WHERE id = %d",
+					i%97, i*7+w, 10000+i*writers+w, i, i*5+w)); err != nil && !strings.Contains(err.Error(), "Deadlock") {
+					ended <- err
+					return
+				}
+			}
+			ended <- nil
+		}()
+	}
+	m := newMirror(t)
+	for running := writers; running > 0; {
+		select {
+		case err := <-ended:
+			if err != nil {
+				t.Fatal(err)
+			}
+			running--
+		default:
+		}
+		m.read(src, all)
+	}
+	m.read(src, all)
+	m.sameMariaDB(db, "after the writers")
+	if m.deleted == 0 {
+		t.Error("no row was deleted while the table was read")
+	}
+}
+
+// TestBinlogThatWasRemovedIsAnError has a server that removes files of its log: it is warned of before, and told after. Then the server is
+// restarted, which changes nothing, and reset, which changes everything.
+func TestBinlogThatWasRemovedIsAnError(t *testing.T) {
+	t.Parallel()
+	server := testdb.OwnMariaDB(t)
+	db := server.Database(t)
+	db.Do(t, "CREATE TABLE t (id int PRIMARY KEY)", "CREATE TABLE other (s longtext)", "INSERT INTO t VALUES (1)")
+	src, log := followMariaDB(t, db, sql.Options{Changes: &sql.Changes{BacklogMB: 5}})
+	m := newMirror(t)
+	m.read(src, all)
+	if n := m.read(src, all); n != 0 {
+		t.Fatalf("%d batches although nothing is new", n)
+	}
+	db.Do(t, "INSERT INTO other SELECT REPEAT('x', 1000000) FROM seq_1_to_20")
+	old := m.cursor
+	if n := m.read(src, all); n != 1 || len(m.rows) != 1 {
+		t.Fatalf("%d batches and %d rows, want a position alone", n, len(m.rows))
+	}
+	if !strings.Contains(log.String(), "level=WARN") || !strings.Contains(log.String(), "waiting_mb=19") {
+		t.Errorf("not warned:\n%s", log)
+	}
+	if n := m.read(src, all); n != 0 {
+		t.Errorf("%d batches although nothing is new", n)
+	}
+	db.Do(t, "INSERT INTO t VALUES (2)", "FLUSH BINARY LOGS")
+	m.read(src, all)
+	// The newest position needs none of what is removed. A file that a reading which has just ended had open is left.
+	for files := logFiles(t, db); len(files) > 1; files = logFiles(t, db) {
+		db.Do(t, "PURGE BINARY LOGS TO '"+files[len(files)-1]+"'")
+	}
+	if n := m.read(src, all); n != 0 {
+		t.Errorf("%d batches although nothing is new", n)
+	}
+	db.Do(t, "INSERT INTO t VALUES (3)")
+	m.read(src, all)
+	m.sameMariaDB(db, "after files were removed that had been read")
+	newest := m.cursor
+	m.cursor = old
+	err := m.fails(src)
+	if !strings.Contains(err.Error(), "does not have the log behind the position") || !strings.Contains(err.Error(), "may be missing") || connectors.IsTransient(err) {
+		t.Error(err)
+	}
+	m.cursor = newest
+	db.Do(t, "SET GLOBAL innodb_flush_log_at_trx_commit = 2; FLUSH ENGINE LOGS") // servers of tests keep nothing safe
+	server.Kill(t)
+	if err := m.fails(src); !connectors.IsTransient(err) {
+		t.Errorf("a server that is down for a while: %v", err)
+	}
+	server.Start(t)
+	for db.PingContext(t.Context()) != nil { // the pool finds out that its connections are those of before
+	}
+	db.Do(t, "INSERT INTO t VALUES (4)")
+	m.read(src, all)
+	m.sameMariaDB(db, "after the server's restart")
+	db.Do(t, "SET GLOBAL server_id = 9")
+	if err := m.fails(src); !strings.Contains(err.Error(), "was given another number") || connectors.IsTransient(err) {
+		t.Error(err)
+	}
+	db.Do(t, "SET GLOBAL server_id = 1", "RESET MASTER")
+	for _, statement := range []string{"SELECT 1", "INSERT INTO t VALUES (5)"} {
+		db.Do(t, statement)
+		if err := m.fails(src); !strings.Contains(err.Error(), "its log was reset") || connectors.IsTransient(err) {
+			t.Error(err)
+		}
+	}
+	for setting, says := range map[string]string{"binlog_format = 'MIXED'": "SET GLOBAL binlog_format = 'ROW'", "binlog_row_image = 'MINIMAL'": "SET GLOBAL binlog_row_image = 'FULL'"} {
+		db.Do(t, "SET GLOBAL "+setting)
+		holds(t, found(t, src), map[string]string{"changes": says})
+		db.Do(t, "SET GLOBAL binlog_format = 'ROW'", "SET GLOBAL binlog_row_image = 'FULL'")
+	}
+	// The way that the error says.
+	m.cursor = nil
+	db.Do(t, "DELETE FROM t WHERE id = 1")
+	m.read(src, all)
+	m.sameMariaDB(db, "after a new beginning")
+}
+
+func logFiles(t *testing.T, db *testdb.Database) (names []string) {
+	t.Helper()
+	rows, err := db.QueryContext(t.Context(), "SHOW BINARY LOGS")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var name string
+		var size int64
+		if err := rows.Scan(&name, &size); err != nil {
+			t.Fatal(err)
+		}
+		names = append(names, name)
+	}
+	if err := rows.Err(); err != nil {
+		t.Fatal(err)
+	}
+	return names
+}
+
+func TestBinlogDoesNotGoWithEveryOption(t *testing.T) {
+	for _, c := range []struct {
+		d    connectors.Definition
+		o    sql.Options
+		says string
+	}{
+		{sql.MariaDB(), sql.Options{Table: "t", Changes: &sql.Changes{Slot: "s"}}, "slot: only PostgreSQL has one"},
+		{sql.MariaDB(), sql.Options{Table: "t", Changes: &sql.Changes{Publication: "p"}}, "publication: only PostgreSQL has one"},
+		{sql.MariaDB(), sql.Options{Query: "SELECT 1", Changes: &sql.Changes{}}, "only a table has changes"},
+		{sql.MariaDB(), sql.Options{Table: "t", Where: "a = 1", Changes: &sql.Changes{}}, "where: does not go with changes"},
+		{sql.MySQL(), sql.Options{Table: "t", Changes: &sql.Changes{}}, "followed in PostgreSQL and MariaDB only"},
+	} {
+		var said []string
+		for _, f := range c.d.Check(&sql.MariaDBConfig{ServerConfig: sql.ServerConfig{Host: "h", Database: "d", User: "u"}}, map[string]any{"s": &c.o}) {
+			said = append(said, strings.Join(f.Path, ".")+": "+f.Message)
+		}
+		if !strings.Contains(strings.Join(said, "\n"), c.says) {
+			t.Errorf("got %q, want %q", said, c.says)
+		}
+	}
+}
+
+// TestBinlogKeepsToTheColumnsThatAreWanted reads some columns in an order of its own; texts of other character sets, and rows that no type holds.
+func TestBinlogKeepsToTheColumnsThatAreWanted(t *testing.T) {
+	db := testdb.MariaDB(t).Database(t)
+	db.Do(t, "CREATE TABLE t (id int PRIMARY KEY, a int, b varchar(20) character set gbk, c text, d date)", "INSERT INTO t VALUES (1, 1, '甲', 'y', NULL)")
+	src, _ := followMariaDB(t, db, sql.Options{Columns: sql.Names{"d", "c", "b"}})
+	m := newMirror(t)
+	m.read(src, all)
+	db.Do(t, "INSERT INTO t VALUES (2, 2, '乙', 'y2', '2024-01-02'), (4, 4, '乙', '', '2024-01-04')", "UPDATE t SET id = 3 WHERE id = 1", "SET sql_mode = ''; INSERT INTO t VALUES (5, 5, 'x', 'x', '0000-00-00'); SET sql_mode = DEFAULT")
+	m.read(src, all)
+	if diff := cmp.Diff([]string{`{"b":"乙","c":"","d":"2024-01-04","id":4}`, `{"b":"乙","c":"y2","d":"2024-01-02","id":2}`, `{"b":"甲","c":"y","d":null,"id":3}`}, m.live()); diff != "" {
+		t.Error(diff)
+	}
+	if len(m.rejects) != 1 || !strings.Contains(m.rejects[0], "column d: the date is 0000-00-00") {
+		t.Errorf("rejects %q", m.rejects)
+	}
+}
