@@ -12,6 +12,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -32,6 +33,11 @@ type binlogged struct {
 	// GTID is the newest transaction of each domain that was given wholly. Of the one after them, Tx, Skip changes were given.
 	GTID string `json:"gtid"`
 	Tx   string `json:"tx,omitempty"`
+
+	// Before is the position before the newest of these transactions, and Mark a checksum of the event that begins it, where it is to be found
+	// again there: else it is another log, which has come as far.
+	Before string `json:"before,omitempty"`
+	Mark   uint32 `json:"mark,omitempty"`
 
 	// Print is the layout that the table had there. Layout is the layout itself, where it is not too long: MariaDB's binlog has neither
 	// names nor labels of enums, and the catalogue only knows how the table is now.
@@ -64,8 +70,10 @@ func decodeBinlogged(b connectors.Cursor) (*binlogged, error) {
 	if f.damaged() || f.Print == "" || f.Skip > 0 && f.Tx == "" {
 		return nil, errors.New("cursor is damaged: a position in it is out of range")
 	}
-	if _, err := parseGTIDs(f.GTID); err != nil {
-		return nil, fmt.Errorf("cursor is damaged: %w", err)
+	for _, position := range []string{f.GTID, f.Before} {
+		if _, err := parseGTIDs(position); err != nil {
+			return nil, fmt.Errorf("cursor is damaged: %w", err)
+		}
 	}
 	return &f, nil
 }
@@ -129,6 +137,8 @@ type binlogFollower struct {
 	c     *mariadbSession
 	at    *binlogged
 	state gtids // as at.GTID
+	last  gtid  // the newest transaction of it; zero when that is not known
+	prior gtid  // the one before that in its domain; zero without one
 	name  tableName
 
 	columns layout // that the rows behind the position have; nil when that is not known
@@ -157,6 +167,13 @@ func (f *binlogFollower) stands(at *binlogged) {
 
 func (f *binlogFollower) cursor() (connectors.Cursor, error) {
 	f.at.GTID = f.state.String()
+	if f.last != (gtid{}) && f.at.Mark != 0 {
+		before := maps.Clone(f.state)
+		if delete(before, f.last.domain); f.prior != (gtid{}) {
+			before[f.prior.domain] = f.prior
+		}
+		f.at.Before = before.String()
+	}
 	return f.at.encode()
 }
 
@@ -304,7 +321,7 @@ func (f *binlogFollower) refuse(problem, advice string) error {
 	return f.d.server.failed(fmt.Errorf("changes: %s", problem), fault.Environment, advice)
 }
 
-const binlogSettings = "SHOW GLOBAL VARIABLES WHERE Variable_name IN ('log_bin', 'binlog_format', 'binlog_row_image', 'server_id', 'gtid_binlog_pos', 'binlog_expire_logs_seconds', 'expire_logs_days', 'lower_case_table_names', 'timestamp')"
+const binlogSettings = "SHOW GLOBAL VARIABLES WHERE Variable_name IN ('log_bin', 'binlog_format', 'binlog_row_image', 'server_id', 'gtid_binlog_pos', 'binlog_expire_logs_seconds', 'expire_logs_days', 'lower_case_table_names', 'log_slave_updates', 'gtid_slave_pos')"
 
 // examine asks the server and the catalogue, and refuses what cannot be followed.
 func (f *binlogFollower) examine(ctx context.Context) (*binlogSeen, error) {
@@ -323,6 +340,8 @@ func (f *binlogFollower) examine(ctx context.Context) (*binlogSeen, error) {
 		return nil, f.refuse("binlog_format is "+settings["binlog_format"]+", and changes can only be read where it is ROW", "let an administrator run SET GLOBAL binlog_format = 'ROW', write it into the server's configuration, and let every program connect anew")
 	case !strings.EqualFold(settings["binlog_row_image"], "FULL"):
 		return nil, f.refuse("binlog_row_image is "+settings["binlog_row_image"]+", which leaves out columns", "let an administrator run SET GLOBAL binlog_row_image = 'FULL', write it into the server's configuration, and let every program connect anew")
+	case !strings.EqualFold(settings["log_slave_updates"], "ON") && settings["gtid_slave_pos"] != "":
+		return nil, f.refuse("the server is or was a replica, and does not log what it gets from its primary (log_slave_updates is OFF)", "follow the primary; or let an administrator start this one with log_slave_updates; or where it is a replica no longer, run SET GLOBAL gtid_slave_pos = ''")
 	}
 	if f.asked, err = parseGTIDs(settings["gtid_binlog_pos"]); err != nil {
 		return nil, err

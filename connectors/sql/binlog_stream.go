@@ -6,11 +6,13 @@ import (
 	"database/sql/driver"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"maps"
 	"slices"
 
 	gomysql "github.com/go-mysql-org/go-mysql/mysql"
 	"github.com/go-mysql-org/go-mysql/replication"
+	"github.com/go-sql-driver/mysql"
 
 	"github.com/headwater-data/headwater/connectors"
 )
@@ -27,6 +29,10 @@ type binlogStream struct {
 	seen     int64  // changes of it that were met
 	skip     int64  // changes of it that an earlier Read has given
 	skipTx   string // which it is
+
+	checking bool  // it was given before, and shows that the log is the one that was read
+	size     int64 // bytes of its events
+	mark     uint32
 
 	layoutPending *layout // what the table has when the transaction ends that alters it
 	relation      *binlogRelation
@@ -60,11 +66,16 @@ const (
 	preparedXA = 64 // a flag of MariaDB's event of a GTID
 	// refreshed is how old a position may become, in seconds, before it is stored anew though nothing was read: the server removes old files.
 	refreshed = 3600
+	// recognised is how large a transaction may be that is read again at the next start to recognise the log.
+	recognised = 1 << 20
 	// remembered bounds how many converted texts are kept.
 	remembered = 20_000
 	// noTable is the number of a table in an event that only ends a statement.
 	noTable = 0x00ffffff
 )
+
+// castagnoli is not the polynomial of the checksum that stands at the end of every event, with which all events would have the same.
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 // stream gives the changes after the position up to where the log ended when the catalogue was asked.
 func (f *binlogFollower) stream(ctx context.Context) error {
@@ -101,13 +112,12 @@ func (f *binlogFollower) stream(ctx context.Context) error {
 }
 
 func (s *binlogStream) read(ctx context.Context) error {
-	log, err := s.d.connectBinlog(ctx, s.state)
+	log, e, err := s.open(ctx)
 	if err != nil {
 		return s.unreadable(err)
 	}
 	defer log.close()
-	for {
-		e, err := log.next()
+	for ; ; e, err = log.next() {
 		if err != nil {
 			return s.unreadable(fmt.Errorf("read the binlog: %w", err))
 		}
@@ -115,6 +125,7 @@ func (s *binlogStream) read(ctx context.Context) error {
 			break
 		}
 		s.passed += int64(e.Header.EventSize)
+		s.size += int64(e.Header.EventSize)
 		ended, err := s.event(ctx, e, log)
 		if err != nil {
 			return err
@@ -129,6 +140,53 @@ func (s *binlogStream) read(ctx context.Context) error {
 	return nil
 }
 
+// open opens the log one transaction before the position, where that is known and still there, and returns the first event. The transaction
+// must be the one that was read: a server that was restored from a backup, or whose log was reset, may have come past the same number.
+func (s *binlogStream) open(ctx context.Context) (*binlogConn, *replication.BinlogEvent, error) {
+	from := s.state
+	if s.at.Mark != 0 {
+		before, err := parseGTIDs(s.at.Before)
+		if err != nil {
+			return nil, nil, err
+		}
+		from, s.checking = before, true
+	}
+	for {
+		log, err := s.d.connectBinlog(ctx, from)
+		if err != nil {
+			return nil, nil, err
+		}
+		e, err := log.next()
+		for err == nil && e != nil && s.head(e) { // the server may look for the position when it has sent the head of a file
+			e, err = log.next()
+		}
+		if err == nil {
+			return log, e, nil
+		}
+		log.close()
+		var answered *mysql.MySQLError
+		if !s.checking || !errors.As(err, &answered) || answered.Number != 1236 {
+			return nil, nil, fmt.Errorf("read the binlog: %w", err)
+		}
+		// The file with that transaction was removed. What follows may be there.
+		from, s.checking = s.state, false
+	}
+}
+
+// head takes an event that is none of a transaction's, and reports whether it is one.
+func (s *binlogStream) head(e *replication.BinlogEvent) bool {
+	switch e.Header.EventType {
+	case replication.ROTATE_EVENT:
+		if body, ok := e.Event.(*replication.RotateEvent); ok {
+			s.at.File, s.at.Pos = string(body.NextLogName), int64(body.Position)
+		}
+		return true
+	case replication.FORMAT_DESCRIPTION_EVENT, replication.STOP_EVENT, replication.HEARTBEAT_EVENT, replication.MARIADB_BINLOG_CHECKPOINT_EVENT, replication.MARIADB_GTID_LIST_EVENT, replication.MARIADB_START_ENCRYPTION_EVENT:
+		return true
+	}
+	return false
+}
+
 func (s *binlogStream) begun(t *table) {
 	if s.b != nil {
 		s.b.release()
@@ -138,16 +196,20 @@ func (s *binlogStream) begun(t *table) {
 
 // event takes one event of the binlog and reports whether a transaction ended with it.
 func (s *binlogStream) event(ctx context.Context, e *replication.BinlogEvent, log *binlogConn) (ended bool, err error) {
-	switch body := e.Event.(type) {
-	case *replication.RotateEvent:
-		s.at.File, s.at.Pos = string(body.NextLogName), int64(body.Position)
+	if s.head(e) {
 		return false, nil
+	}
+	switch body := e.Event.(type) {
 	case *replication.MariadbGTIDEvent:
 		if s.within && s.seen > 0 {
 			return false, connectors.Permanent(fmt.Errorf("the transaction %v has no end in the binlog", s.group))
 		}
 		s.group = gtid{body.GTID.DomainID, e.Header.ServerID, body.GTID.SequenceNumber}
 		s.within, s.alone, s.prepared, s.seen = true, body.IsStandalone(), body.Flags&preparedXA != 0, 0
+		s.size, s.mark = int64(e.Header.EventSize), crc32.Checksum(e.RawData, castagnoli)
+		if s.checking && (s.state[s.group.domain] != s.group || s.mark != s.at.Mark) {
+			return false, s.lost("the server's log is another one than was read: its transaction %v is not the one of that number", s.group)
+		}
 		return false, nil
 	case *replication.XIDEvent:
 		return true, s.ended(e)
@@ -159,6 +221,9 @@ func (s *binlogStream) event(ctx context.Context, e *replication.BinlogEvent, lo
 		if body.Table == nil || !s.name.is(string(body.Table.Schema), string(body.Table.Table)) {
 			return false, nil
 		}
+		if s.checking {
+			return false, nil
+		}
 		return false, s.changes(ctx, e.Header.EventType, body, log.images)
 	}
 	switch e.Header.EventType {
@@ -166,10 +231,8 @@ func (s *binlogStream) event(ctx context.Context, e *replication.BinlogEvent, lo
 		return true, s.ended(e)
 	case replication.INCIDENT_EVENT:
 		return false, s.lost("the server says that events are missing from its binlog at %s %d", s.at.File, e.Header.LogPos)
-	case replication.FORMAT_DESCRIPTION_EVENT, replication.STOP_EVENT, replication.INTVAR_EVENT, replication.RAND_EVENT, replication.USER_VAR_EVENT, replication.HEARTBEAT_EVENT,
-		replication.MARIADB_ANNOTATE_ROWS_EVENT, replication.MARIADB_BINLOG_CHECKPOINT_EVENT, replication.MARIADB_GTID_LIST_EVENT, replication.MARIADB_START_ENCRYPTION_EVENT,
-		replication.BEGIN_LOAD_QUERY_EVENT, replication.APPEND_BLOCK_EVENT, replication.DELETE_FILE_EVENT:
-		return false, nil
+	case replication.INTVAR_EVENT, replication.RAND_EVENT, replication.USER_VAR_EVENT, replication.MARIADB_ANNOTATE_ROWS_EVENT, replication.BEGIN_LOAD_QUERY_EVENT, replication.APPEND_BLOCK_EVENT, replication.DELETE_FILE_EVENT:
+		return false, nil // of a statement
 	case replication.EXECUTE_LOAD_QUERY_EVENT:
 		return false, s.lost("a file was loaded by a statement that the binlog has in place of rows, at %s %d: somebody set binlog_format to another one than ROW", s.at.File, e.Header.LogPos)
 	}
@@ -185,13 +248,22 @@ func (s *binlogStream) ended(e *replication.BinlogEvent) error {
 		return nil
 	}
 	s.within = false
+	if s.checking {
+		s.checking = false
+		return nil
+	}
 	if s.skip > 0 && s.group.String() == s.skipTx {
 		if s.seen < s.skip {
 			return s.damaged()
 		}
 		s.skip = 0
 	}
+	s.last, s.prior = s.group, s.state[s.group.domain]
 	s.state[s.group.domain] = s.group
+	// One that is large is not read again only to be recognised.
+	if s.at.Mark, s.at.Before = s.mark, ""; s.size > recognised {
+		s.at.Mark = 0
+	}
 	s.at.Tx, s.at.Skip = "", 0
 	if e.Header.Timestamp > 0 {
 		s.at.When = int64(e.Header.Timestamp)
@@ -214,6 +286,12 @@ func (s *binlogStream) ended(e *replication.BinlogEvent) error {
 // query takes a statement: the beginning or end of a transaction, or one that the binlog has in place of rows.
 func (s *binlogStream) query(ctx context.Context, e *replication.BinlogEvent, body *replication.QueryEvent) (ended bool, err error) {
 	text := string(body.Query)
+	if s.checking {
+		if e := effectOn(text, string(body.Schema), s.name); s.alone || e == commits || e == rollsBack && !s.savepoint(text) {
+			return true, s.ended(nil)
+		}
+		return false, nil
+	}
 	switch effectOn(text, string(body.Schema), s.name) {
 	case begins:
 		return false, nil

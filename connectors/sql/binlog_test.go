@@ -291,8 +291,13 @@ func TestBinlogTellsWhatWasLost(t *testing.T) {
 	}{
 		{"another server", forge("server", "7"), "this is another server"},
 		{"a backup", forge("gtid", "0-1-99999999"), "restored from a backup"},
+		{"a log that was reset and has come as far", func(t *testing.T, db *testdb.Database, m *mirror) {
+			forge("mark", 12345)(t, db, m)
+			db.Do(t, "INSERT INTO t VALUES (3, 3)")
+		}, "the server's log is another one"},
 		{"another server's history", func(t *testing.T, db *testdb.Database, m *mirror) {
 			forge("gtid", "0-77-1")(t, db, m)
+			forge("before", "0-77-0")(t, db, m)
 		}, "does not have the log behind the position"},
 		{"the table was made again", do("DROP TABLE t", "CREATE TABLE t (id int PRIMARY KEY, n int)"), "dropped, renamed, made again"},
 		{"the table was made again in one statement", do("CREATE OR REPLACE TABLE t (id int PRIMARY KEY, n int)"), "dropped, renamed, made again"},
@@ -659,6 +664,20 @@ func TestBinlogThatWasRemovedIsAnError(t *testing.T) {
 	}
 	db.Do(t, "INSERT INTO t VALUES (2)", "FLUSH BINARY LOGS")
 	m.read(src, all)
+	// A position that is old is stored anew although little was written since, and the server may soon remove what is behind it.
+	db.Do(t, "INSERT INTO other VALUES ('little')", "SET GLOBAL binlog_expire_logs_seconds = 7200")
+	if n := m.read(src, all); n != 0 {
+		t.Errorf("%d batches although little is new", n)
+	}
+	forge("when", 1000)(t, db, m)
+	aged, agedLog := followMariaDB(t, db, sql.Options{})
+	if n := m.read(aged, all); n != 1 {
+		t.Errorf("%d batches, want a position alone", n)
+	}
+	if !strings.Contains(agedLog.String(), "removed_after=2h") {
+		t.Errorf("not warned of what is old:\n%s", agedLog)
+	}
+	db.Do(t, "SET GLOBAL binlog_expire_logs_seconds = 0")
 	// The newest position needs none of what is removed. A file that a reading which has just ended had open is left.
 	for files := logFiles(t, db); len(files) > 1; files = logFiles(t, db) {
 		db.Do(t, "PURGE BINARY LOGS TO '"+files[len(files)-1]+"'")
@@ -692,6 +711,9 @@ func TestBinlogThatWasRemovedIsAnError(t *testing.T) {
 		t.Error(err)
 	}
 	db.Do(t, "SET GLOBAL server_id = 1", "RESET MASTER")
+	db.Do(t, "SET GLOBAL gtid_slave_pos = '5-5-5'")
+	holds(t, found(t, src), map[string]string{"changes": "log_slave_updates is OFF"})
+	db.Do(t, "SET GLOBAL gtid_slave_pos = ''")
 	for _, statement := range []string{"SELECT 1", "INSERT INTO t VALUES (5)"} {
 		db.Do(t, statement)
 		if err := m.fails(src); !strings.Contains(err.Error(), "its log was reset") || connectors.IsTransient(err) {
@@ -702,6 +724,13 @@ func TestBinlogThatWasRemovedIsAnError(t *testing.T) {
 		db.Do(t, "SET GLOBAL "+setting)
 		holds(t, found(t, src), map[string]string{"changes": says})
 		db.Do(t, "SET GLOBAL binlog_format = 'ROW'", "SET GLOBAL binlog_row_image = 'FULL'")
+	}
+	// It comes past the same number.
+	for range 40 {
+		db.Do(t, "INSERT INTO other VALUES ('')")
+	}
+	if err := m.fails(src); !strings.Contains(err.Error(), "the server's log is another one") || connectors.IsTransient(err) {
+		t.Error(err)
 	}
 	// The way that the error says.
 	m.cursor = nil
