@@ -213,14 +213,25 @@ func (f *binlogFollower) connect(ctx context.Context) error {
 }
 
 // look finds out whether the stream can be followed, and reads nothing.
-func (f *binlogFollower) look(ctx context.Context) error {
+func (f *binlogFollower) look(ctx context.Context) (connectors.Finding, error) {
 	if err := f.connect(ctx); err != nil {
-		return err
+		return connectors.Finding{}, err
 	}
-	if _, err := f.examine(ctx); err != nil {
-		return err
+	seen, err := f.examine(ctx)
+	if err == nil {
+		err = f.allowed(ctx)
 	}
-	return f.allowed(ctx)
+	if err != nil {
+		return connectors.Finding{}, err
+	}
+	found := connectors.Finding{Level: connectors.LevelOK, Text: "the server's log can be followed; it is kept until somebody removes it"}
+	if seen.expire > 0 {
+		found.Text = fmt.Sprintf("the server's log can be followed; files of it are removed after %v, whether they were read or not", time.Duration(seen.expire)*time.Second)
+	}
+	if seen.expire > 0 && seen.expire < shortLog {
+		found.Level, found.Fix = connectors.LevelNote, "let an administrator run SET GLOBAL binlog_expire_logs_seconds = 864000, and write it into the server's configuration"
+	}
+	return found, nil
 }
 
 // allowed finds out whether the user may read the log, and whether the log has the table's database.
@@ -236,6 +247,9 @@ func (f *binlogFollower) allowed(ctx context.Context) error {
 	_, err = log.next()
 	return f.d.refused(err, "REPLICATION SLAVE")
 }
+
+// shortLog is how many seconds a log should be kept, at least: a weekend.
+const shortLog = 3 * 86_400
 
 // binlogSeen is what the server says of itself and its log.
 type binlogSeen struct {

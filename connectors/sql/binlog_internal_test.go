@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	gomysql "github.com/go-mysql-org/go-mysql/mysql"
+	"github.com/go-mysql-org/go-mysql/replication"
 )
 
 func TestWhatAStatementDoesToATable(t *testing.T) {
@@ -62,6 +63,32 @@ func TestWhatAStatementDoesToATable(t *testing.T) {
 	}
 	if got := effectOn("TRUNCATE D.T", "", tableName{schema: "d", name: "t", folded: true}); got != truncates {
 		t.Error("names in another case are the table's where the server takes no notice of case")
+	}
+}
+
+// TestAlterationsInTwoStepsAreTold looks for the flags behind what the library reads of a transaction's beginning.
+func TestAlterationsInTwoStepsAreTold(t *testing.T) {
+	const standalone, grouped, ddl = 1, 2, 32
+	for _, c := range []struct {
+		name        string
+		flags, more byte
+		want        bool
+	}{
+		{"begun", standalone | ddl, 2, true},
+		{"begun, in a group", standalone | grouped | ddl, 2, true},
+		{"done", standalone | ddl, 4, false},
+		{"given up", standalone | ddl, 8, true},
+		{"in one step", standalone | ddl, 0, false},
+		{"no alteration", standalone, 2, false},
+	} {
+		raw := append(make([]byte, 19+12), c.flags)
+		if c.flags&grouped != 0 {
+			raw = append(raw, make([]byte, 8)...)
+		}
+		raw = append(raw, c.more, 0, 0, 0, 0, 0)
+		if got := alteration(&replication.MariadbGTIDEvent{Flags: c.flags}, raw); got != c.want {
+			t.Errorf("%s: got %v, want %v", c.name, got, c.want)
+		}
 	}
 }
 

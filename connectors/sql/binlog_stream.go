@@ -26,6 +26,7 @@ type binlogStream struct {
 	group    gtid
 	alone    bool   // it is one statement, and ends with it
 	prepared bool   // it is the first half of a distributed one
+	void     bool   // it only begins an alteration, or gives one up
 	seen     int64  // changes of it that were met
 	skip     int64  // changes of it that an earlier Read has given
 	skipTx   string // which it is
@@ -63,7 +64,8 @@ func (r *binlogRow) next() bool   { return false }
 func (r *binlogRow) close() error { return nil }
 
 const (
-	preparedXA = 64 // a flag of MariaDB's event of a GTID
+	preparedXA  = 64 // flags of MariaDB's event of a GTID
+	completedXA = 128
 	// refreshed is how old a position may become, in seconds, before it is stored anew though nothing was read: the server removes old files.
 	refreshed = 3600
 	// recognised is how large a transaction may be that is read again at the next start to recognise the log.
@@ -205,7 +207,7 @@ func (s *binlogStream) event(ctx context.Context, e *replication.BinlogEvent, lo
 			return false, connectors.Permanent(fmt.Errorf("the transaction %v has no end in the binlog", s.group))
 		}
 		s.group = gtid{body.GTID.DomainID, e.Header.ServerID, body.GTID.SequenceNumber}
-		s.within, s.alone, s.prepared, s.seen = true, body.IsStandalone(), body.Flags&preparedXA != 0, 0
+		s.within, s.alone, s.prepared, s.void, s.seen = true, body.IsStandalone(), body.Flags&preparedXA != 0, alteration(body, e.RawData), 0
 		s.size, s.mark = int64(e.Header.EventSize), crc32.Checksum(e.RawData, castagnoli)
 		if s.checking && (s.state[s.group.domain] != s.group || s.mark != s.at.Mark) {
 			return false, s.lost("the server's log is another one than was read: its transaction %v is not the one of that number", s.group)
@@ -292,7 +294,11 @@ func (s *binlogStream) query(ctx context.Context, e *replication.BinlogEvent, bo
 		}
 		return false, nil
 	}
-	switch effectOn(text, string(body.Schema), s.name) {
+	effect := effectOn(text, string(body.Schema), s.name)
+	if s.void && effect == alters {
+		effect = noEffect
+	}
+	switch effect {
 	case begins:
 		return false, nil
 	case commits:
@@ -328,6 +334,20 @@ func (s *binlogStream) query(ctx context.Context, e *replication.BinlogEvent, bo
 		return true, s.ended(e)
 	}
 	return false, nil
+}
+
+// alteration reports whether a transaction only says that an alteration began, or that it was given up (binlog_alter_two_phase): rows are
+// written in their old form until another transaction says that it is done. The flags that tell it stand behind what the library reads.
+func alteration(e *replication.MariadbGTIDEvent, raw []byte) bool {
+	const begun, given = 2, 8
+	if !e.IsDDL() || e.Flags&(preparedXA|completedXA) != 0 {
+		return false
+	}
+	at := replication.EventHeaderSize + 13
+	if e.IsGroupCommit() {
+		at += 8
+	}
+	return at < len(raw) && raw[at]&(begun|given) != 0
 }
 
 // savepoint reports whether a transaction is only rolled back to a place in its middle.
@@ -413,7 +433,7 @@ func (s *binlogStream) lastAlteration(ctx context.Context) (bool, error) {
 		return false, s.unreadable(err)
 	}
 	defer log.close()
-	for {
+	for void := false; ; {
 		e, err := log.next()
 		if err != nil {
 			return false, s.unreadable(fmt.Errorf("read ahead in the binlog: %w", err))
@@ -427,8 +447,9 @@ func (s *binlogStream) lastAlteration(ctx context.Context) (bool, error) {
 				return true, nil
 			}
 			behind[body.GTID.DomainID] = gtid{body.GTID.DomainID, e.Header.ServerID, body.GTID.SequenceNumber}
+			void = alteration(body, e.RawData)
 		case *replication.QueryEvent:
-			if effectOn(string(body.Query), string(body.Schema), s.name) != alters {
+			if void || effectOn(string(body.Query), string(body.Schema), s.name) != alters {
 				continue
 			}
 			if !s.asked.covers(behind) {

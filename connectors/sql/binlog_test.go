@@ -424,11 +424,14 @@ func TestBinlogFollowsTheColumnsOfTheTable(t *testing.T) {
 			[]string{"1 rows of id int32, a int32, b utf8", "1 rows of id int32, a uint64, d utf8"}},
 		{"several, and no rows between them", []string{"INSERT INTO t VALUES (2, 2, 'b')", "ALTER TABLE t ADD COLUMN c int", "ALTER TABLE t DROP COLUMN c", "ALTER TABLE t ADD COLUMN e int", "INSERT INTO t VALUES (3, 3, 'a', 3)"},
 			[]string{"1 rows of id int32, a int32, b utf8", "1 rows of id int32, a int32, b utf8, e int32"}},
+		{"in two steps", []string{"SET SESSION binlog_alter_two_phase = ON", "INSERT INTO t VALUES (2, 2, 'b')", "ALTER TABLE t ADD COLUMN c int, ALGORITHM = COPY", "ALTER TABLE t RENAME COLUMN a TO d, ALGORITHM = INPLACE", "INSERT INTO t VALUES (3, 3, 'a', 3)", "SET SESSION binlog_alter_two_phase = OFF"},
+			[]string{"1 rows of id int32, a int32, b utf8", "1 rows of id int32, d int32, b utf8, c int32"}},
 		{"an index", []string{"INSERT INTO t VALUES (2, 2, 'b')", "ALTER TABLE t ADD INDEX (a)", "CREATE INDEX other ON t (a)", "INSERT INTO t VALUES (3, 3, 'a')"},
 			[]string{"1 rows of id int32, a int32, b utf8", "1 rows of id int32, a int32, b utf8"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			db := server.Database(t)
+			db.SetMaxOpenConns(1) // settings of the session hold
 			db.Do(t, "CREATE TABLE t (id int PRIMARY KEY, a int, b enum('a','b') NULL)", "INSERT INTO t VALUES (1, 1, 'a')")
 			src, _ := followMariaDB(t, db, sql.Options{})
 			m := newMirror(t)
@@ -677,7 +680,9 @@ func TestBinlogThatWasRemovedIsAnError(t *testing.T) {
 	if !strings.Contains(agedLog.String(), "removed_after=2h") {
 		t.Errorf("not warned of what is old:\n%s", agedLog)
 	}
+	holds(t, found(t, aged), map[string]string{"changes": "note: the server's log can be followed; files of it are removed after 2h0m0s"})
 	db.Do(t, "SET GLOBAL binlog_expire_logs_seconds = 0")
+	holds(t, found(t, aged), map[string]string{"changes": "ok: the server's log can be followed; it is kept until somebody removes it"})
 	// The newest position needs none of what is removed. A file that a reading which has just ended had open is left.
 	for files := logFiles(t, db); len(files) > 1; files = logFiles(t, db) {
 		db.Do(t, "PURGE BINARY LOGS TO '"+files[len(files)-1]+"'")

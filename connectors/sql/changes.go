@@ -180,8 +180,8 @@ type pager interface {
 type logFollower interface {
 	// run reads the table, when that is still to be done, and then the log.
 	run(ctx context.Context) error
-	// look finds out whether the stream can be followed, and leaves everything as it is.
-	look(ctx context.Context) error
+	// look finds out whether the stream can be followed, and leaves everything as it is. An error says what is in the way.
+	look(ctx context.Context) (connectors.Finding, error)
 	close()
 }
 
@@ -300,12 +300,17 @@ func (f *walFollower) connect(ctx context.Context) error {
 	return err
 }
 
-func (f *walFollower) look(ctx context.Context) error {
+func (f *walFollower) look(ctx context.Context) (connectors.Finding, error) {
 	if err := f.connect(ctx); err != nil {
-		return err
+		return connectors.Finding{}, err
 	}
-	_, err := f.examine(ctx)
-	return err
+	seen, err := f.examine(ctx)
+	found := connectors.Finding{Level: connectors.LevelOK, Text: "the server's log can be followed"}
+	if err == nil && seen.keep < 0 {
+		found.Level, found.Text = connectors.LevelNote, found.Text+"; nothing bounds what it keeps for a slot, and a stream that nobody reads fills its disk"
+		found.Fix = "let an administrator run ALTER SYSTEM SET max_slot_wal_keep_size = '50GB'"
+	}
+	return found, err
 }
 
 func (f *walFollower) run(ctx context.Context) error {

@@ -606,6 +606,7 @@ func TestChangesAreRefusedWhereTheyWouldBeIncomplete(t *testing.T) {
 			if !strings.Contains(err.Error(), c.says) || connectors.IsTransient(err) {
 				t.Errorf("%v; should say %q", err, c.says)
 			}
+			holds(t, found(t, src), map[string]string{"changes": c.says})
 			var slots int
 			if err := db.QueryRow("SELECT count(*) FROM pg_replication_slots WHERE slot_name = $1", db.Name+"_slot").Scan(&slots); err != nil || slots != 0 {
 				t.Errorf("%d slots were made (%v)", slots, err)
@@ -626,6 +627,7 @@ func TestChangesAreRefusedWhereTheyWouldBeIncomplete(t *testing.T) {
 		}
 		// The right to read tables and the log is all that is needed.
 		db.Do(t, "ALTER ROLE "+db.Name+"_plain REPLICATION", "INSERT INTO t VALUES (1)")
+		holds(t, found(t, src), map[string]string{"changes": "note: the server's log can be followed; nothing bounds"})
 		m := newMirror(t)
 		m.read(src, all)
 		m.same(db, "as a plain user")

@@ -82,7 +82,7 @@ func (s *Source) Preflight(ctx context.Context) ([]connectors.Finding, error) {
 
 // aboutChanges goes as far as reading does before it makes or reads anything.
 func (s *Source) aboutChanges(ctx context.Context, stream connectors.Stream) (connectors.Finding, error) {
-	found := connectors.Finding{What: "changes", Level: connectors.LevelOK, Text: "the server's log can be followed"}
+	found := connectors.Finding{}
 	d, ok := s.dialect.(follows)
 	if !ok {
 		return found, fmt.Errorf("%s has no log to follow", s.dialect.name())
@@ -93,15 +93,17 @@ func (s *Source) aboutChanges(ctx context.Context, stream connectors.Stream) (co
 		var f logFollower
 		if f, err = d.follower(follower{s: s, o: s.streams[stream.Name], shard: stream}, nil); err == nil {
 			defer f.close()
-			err = s.explained(ctx, f.look(ctx))
+			found, err = f.look(ctx)
+			err = s.explained(ctx, err)
 		}
 	}
 	if ctx.Err() != nil {
 		return found, ctx.Err()
 	}
 	if err != nil {
-		found.Level, found.Text = connectors.LevelFault, err.Error()
+		found = connectors.Finding{Level: connectors.LevelFault, Text: err.Error()}
 	}
+	found.What = "changes"
 	return found, nil
 }
 
