@@ -21,9 +21,9 @@ import (
 
 // Changes says that a table is read once and its changes are followed from then on (`read.changes:`).
 type Changes struct {
-	Slot        string `yaml:"slot" json:"slot" required:"true" desc:"Name of the replication slot: the server's own note of how far the changes were read. It is made when the stream is first read, and belongs to this stream alone. The server keeps its log from there on: drop the slot when the stream is no longer read."`
-	Publication string `yaml:"publication" json:"publication" required:"true" desc:"Name of the publication that the table is in. Its owner makes it: CREATE PUBLICATION name FOR TABLE table."`
-	BacklogMB   int64  `yaml:"backlog_mb,omitempty" json:"backlog_mb,omitempty" desc:"How much log the server may keep for the slot, in MB, before a warning is logged. Defaults to 1024, and never to more than half of the server's max_slot_wal_keep_size."`
+	Slot        string `yaml:"slot,omitempty" json:"slot,omitempty" desc:"PostgreSQL, and needed there: name of the replication slot: the server's own note of how far the changes were read. It is made when the stream is first read, and belongs to this stream alone. The server keeps its log from there on: drop the slot when the stream is no longer read."`
+	Publication string `yaml:"publication,omitempty" json:"publication,omitempty" desc:"PostgreSQL, and needed there: name of the publication that the table is in. Its owner makes it: CREATE PUBLICATION name FOR TABLE table."`
+	BacklogMB   int64  `yaml:"backlog_mb,omitempty" json:"backlog_mb,omitempty" desc:"How much log may wait to be read, in MB, before a warning is logged. Defaults to 1024, and in PostgreSQL never to more than half of the server's max_slot_wal_keep_size."`
 }
 
 const (
@@ -42,13 +42,6 @@ func (c *Changes) check(o *Options, fault func(option, message, fix string)) {
 	if c == nil {
 		return
 	}
-	ok := c.Slot != "" && len(c.Slot) <= 63 && strings.Trim(c.Slot, "abcdefghijklmnopqrstuvwxyz0123456789_") == ""
-	if !ok {
-		fault("changes", fmt.Sprintf("slot: %q is no name of a replication slot", c.Slot), "use at most 63 lower-case letters, digits and underscores")
-	}
-	if c.Publication == "" {
-		fault("changes", "publication: it is missing", "name the publication that the table is in")
-	}
 	if c.BacklogMB < 0 {
 		fault("changes", "backlog_mb: the number is negative", "")
 	}
@@ -64,16 +57,56 @@ func (c *Changes) check(o *Options, fault func(option, message, fix string)) {
 	}
 }
 
-// changesVersion keeps cursors of changes apart from those of tables and watermarks, which count from 1.
-const changesVersion = 101
+// checkSlot finds faults of what only some servers have.
+func (c *Changes) checkSlot(stream string, a about) (faults []connectors.OptionFault) {
+	if c == nil {
+		return nil
+	}
+	fault := func(message, fix string) {
+		faults = append(faults, connectors.OptionFault{Stream: stream, Path: []string{"changes"}, Message: message, Fix: fix})
+	}
+	if !a.slots {
+		for option, set := range map[string]bool{"slot": c.Slot != "", "publication": c.Publication != ""} {
+			if set {
+				fault(option+": only PostgreSQL has one", "leave it out")
+			}
+		}
+		return faults
+	}
+	if c.Slot == "" || len(c.Slot) > 63 || strings.Trim(c.Slot, "abcdefghijklmnopqrstuvwxyz0123456789_") != "" {
+		fault(fmt.Sprintf("slot: %q is no name of a replication slot", c.Slot), "use at most 63 lower-case letters, digits and underscores")
+	}
+	if c.Publication == "" {
+		fault("publication: it is missing", "name the publication that the table is in")
+	}
+	return faults
+}
 
-// followed is the cursor of a stream whose changes are followed.
-type followed struct {
+// Cursors of changes have versions apart from those of tables and watermarks, which count from 1.
+const (
+	changesVersion = 101 // PostgreSQL
+	binlogVersion  = 102 // MariaDB
+)
+
+// progress is the part of a cursor that is the same whatever log is followed.
+type progress struct {
 	Version int `json:"v"`
 	// At is the snapshot's ExtractedAt and the version of its rows, in microseconds since 1970.
 	At int64 `json:"at"`
 	// Last is the newest version that was given.
 	Last int64 `json:"last"`
+	// Snapshot says that rows of the snapshot are still to come: those after Key.
+	Snapshot bool    `json:"snap,omitempty"`
+	Key      []value `json:"key,omitempty"`
+	// Skip counts the changes that were given of the transaction after the newest one that was given wholly.
+	Skip int64 `json:"skip,omitempty"`
+}
+
+func (p progress) damaged() bool { return p.At <= 0 || p.Last < p.At || p.Skip < 0 }
+
+// followed is the cursor of a stream whose changes are followed in PostgreSQL.
+type followed struct {
+	progress
 
 	// What the position is a position of. When any of it is another, it means nothing.
 	System      string `json:"system"`
@@ -82,14 +115,9 @@ type followed struct {
 	Table       uint32 `json:"table"`
 	Publication string `json:"pub"`
 
-	// Snapshot says that rows of the snapshot are still to come: those after Key.
-	Snapshot bool    `json:"snap,omitempty"`
-	Key      []value `json:"key,omitempty"`
-
 	// LSN is the end of the newest transaction that was given wholly. Of the one after it, which ends at Tx, Skip changes were given.
-	LSN  lsn   `json:"lsn"`
-	Tx   lsn   `json:"tx,omitempty"`
-	Skip int64 `json:"skip,omitempty"`
+	LSN lsn `json:"lsn"`
+	Tx  lsn `json:"tx,omitempty"`
 }
 
 func (f followed) encode() (connectors.Cursor, error) {
@@ -108,7 +136,7 @@ func decodeFollowed(b connectors.Cursor) (*followed, error) {
 	if f.Version != changesVersion {
 		return nil, fmt.Errorf("cursor has version %d and is not one of changes: the stream was read in another way before; to begin anew: headwater cursor reset", f.Version)
 	}
-	if f.At <= 0 || f.Last < f.At || f.Skip < 0 || f.LSN == 0 || f.Skip > 0 && f.Tx == 0 {
+	if f.damaged() || f.LSN == 0 || f.Skip > 0 && f.Tx == 0 {
 		return nil, errors.New("cursor is damaged: a position in it is out of range")
 	}
 	return &f, nil
@@ -129,30 +157,77 @@ func parseLSN(text string) (lsn, error) {
 	return lsn(a<<32 | b), nil
 }
 
-// follower is one Read of a stream whose changes are followed.
+// follower is one Read of a stream whose changes are followed, as far as it is the same whatever log they come from.
 type follower struct {
-	s     *Source
-	d     *postgresDialect
-	o     *Options
-	shard connectors.Stream
-	yield func(connectors.Batch) bool
-	c     *postgresSession
-	wal   *walConn
-	table *table
-	at    *followed
-	b     *changeBatch
+	s        *Source
+	o        *Options
+	shard    connectors.Stream
+	yield    func(connectors.Batch) bool
+	pages    pager
+	table    *table
+	progress *progress // of the cursor that encode writes
+	encode   func() (connectors.Cursor, error)
+	b        *changeBatch
+}
+
+// pager is a session that can end a transaction and go on.
+type pager interface {
+	session
+	commit(ctx context.Context) error
+}
+
+// logFollower follows one kind of log.
+type logFollower interface {
+	// run reads the table, when that is still to be done, and then the log.
+	run(ctx context.Context) error
+	// look finds out whether the stream can be followed, and leaves everything as it is. An error says what is in the way.
+	look(ctx context.Context) (connectors.Finding, error)
+	close()
+}
+
+// follows is a dialect whose server has a log of changes that can be followed.
+type follows interface {
+	// follower begins after the cursor, of which nothing but its own decoding has been looked at.
+	follower(f follower, after connectors.Cursor) (logFollower, error)
+}
+
+// walFollower follows PostgreSQL's log.
+type walFollower struct {
+	follower
+	d   *postgresDialect
+	c   *postgresSession
+	wal *walConn
+	at  *followed
+}
+
+func (d *postgresDialect) follower(f follower, after connectors.Cursor) (logFollower, error) {
+	at, err := decodeFollowed(after)
+	if err != nil {
+		return nil, err
+	}
+	w := &walFollower{follower: f, d: d}
+	w.encode = func() (connectors.Cursor, error) { return w.at.encode() }
+	w.stands(at)
+	return w, nil
+}
+
+// stands sets where reading stands; nil is the beginning.
+func (f *walFollower) stands(at *followed) {
+	if f.at = at; at != nil {
+		f.progress = &at.progress
+	}
 }
 
 // follow reads a table once and then what has changed since, as far as the server's log reaches now.
 func (s *Source) follow(ctx context.Context, shard connectors.Stream, o *Options, after connectors.Cursor, yield func(connectors.Batch) bool) error {
-	d, ok := s.dialect.(*postgresDialect)
+	d, ok := s.dialect.(follows)
 	if !ok {
 		return fault.Usage(fmt.Errorf("changes: %s cannot be followed yet: use a watermark", s.dialect.name()))
 	}
 	if shard.Shard != "" {
 		return connectors.Permanent(fmt.Errorf("no shard %q: the stream is not split", shard.Shard))
 	}
-	at, err := decodeFollowed(after)
+	f, err := d.follower(follower{s: s, o: o, shard: shard, yield: yield}, after)
 	if err != nil {
 		return connectors.Permanent(fmt.Errorf("%s: %w", shard, err))
 	}
@@ -166,7 +241,6 @@ func (s *Source) follow(ctx context.Context, shard connectors.Stream, o *Options
 		return err
 	}
 	defer release()
-	f := &follower{s: s, d: d, o: o, shard: shard, yield: yield, at: at}
 	defer f.close()
 	return s.explained(ctx, f.run(ctx))
 }
@@ -196,10 +270,14 @@ func (s *Source) two(ctx context.Context) (release func(), err error) {
 	return func() { <-s.slots; <-s.slots }, nil
 }
 
-func (f *follower) close() {
+func (f *follower) release() {
 	if f.b != nil {
 		f.b.release()
 	}
+}
+
+func (f *walFollower) close() {
+	f.release()
 	if f.wal != nil {
 		f.wal.close()
 	}
@@ -208,7 +286,7 @@ func (f *follower) close() {
 	}
 }
 
-func (f *follower) run(ctx context.Context) error {
+func (f *walFollower) connect(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
@@ -217,7 +295,26 @@ func (f *follower) run(ctx context.Context) error {
 		return err
 	}
 	f.c = c.(*postgresSession)
-	if f.wal, err = f.d.connectWAL(ctx); err != nil {
+	f.pages = f.c
+	f.wal, err = f.d.connectWAL(ctx)
+	return err
+}
+
+func (f *walFollower) look(ctx context.Context) (connectors.Finding, error) {
+	if err := f.connect(ctx); err != nil {
+		return connectors.Finding{}, err
+	}
+	seen, err := f.examine(ctx)
+	found := connectors.Finding{Level: connectors.LevelOK, Text: "the server's log can be followed"}
+	if err == nil && seen.keep < 0 {
+		found.Level, found.Text = connectors.LevelNote, found.Text+"; nothing bounds what it keeps for a slot, and a stream that nobody reads fills its disk"
+		found.Fix = "let an administrator run ALTER SYSTEM SET max_slot_wal_keep_size = '50GB'"
+	}
+	return found, err
+}
+
+func (f *walFollower) run(ctx context.Context) error {
+	if err := f.connect(ctx); err != nil {
 		return err
 	}
 	if err := f.begin(ctx); err != nil {
@@ -232,7 +329,7 @@ func (f *follower) run(ctx context.Context) error {
 }
 
 // begin makes sure that the position means what it meant, and where there is none makes one.
-func (f *follower) begin(ctx context.Context) error {
+func (f *walFollower) begin(ctx context.Context) error {
 	seen, err := f.examine(ctx)
 	if err != nil {
 		return err
@@ -261,10 +358,10 @@ func (f *follower) begin(ctx context.Context) error {
 		return err
 	}
 	now := f.s.env.Now().UnixMicro()
-	f.at = &followed{
-		At: now, Last: now, System: seen.system, Timeline: seen.timeline, Slot: f.o.Changes.Slot, Table: seen.oid, Publication: seen.publication,
-		Snapshot: true, LSN: seen.slot.confirmed,
-	}
+	f.stands(&followed{
+		progress: progress{At: now, Last: now, Snapshot: true}, System: seen.system, Timeline: seen.timeline, Slot: f.o.Changes.Slot, Table: seen.oid, Publication: seen.publication,
+		LSN: seen.slot.confirmed,
+	})
 	f.watch(seen)
 	return nil
 }
@@ -304,7 +401,7 @@ SELECT to_jsonb(s) FROM pg_replication_slots s WHERE s.slot_name = $1::text`
 )
 
 // examine asks the server, and refuses what cannot be followed.
-func (f *follower) examine(ctx context.Context) (*seen, error) {
+func (f *walFollower) examine(ctx context.Context) (*seen, error) {
 	s := &seen{keep: -1}
 	var err error
 	if s.system, s.timeline, s.flushed, err = f.wal.identify(ctx); err != nil {
@@ -330,7 +427,7 @@ func (f *follower) examine(ctx context.Context) (*seen, error) {
 	return s, err
 }
 
-func (f *follower) settings(ctx context.Context, s *seen) error {
+func (f *walFollower) settings(ctx context.Context, s *seen) error {
 	rows, err := f.c.texts(ctx, `SELECT current_setting('wal_level'), pg_is_in_recovery(), coalesce((SELECT setting FROM pg_settings WHERE name = 'max_slot_wal_keep_size'), '-1'), (SELECT setting FROM pg_settings WHERE name = 'wal_sender_timeout')`)
 	if err != nil {
 		return err
@@ -360,7 +457,7 @@ func (f *follower) settings(ctx context.Context, s *seen) error {
 }
 
 // followable finds out whether all changes of the table arrive.
-func (f *follower) followable(ctx context.Context, s *seen) error {
+func (f *walFollower) followable(ctx context.Context, s *seen) error {
 	rows, err := f.c.texts(ctx, tableFacts, string(f.c.regclass(f.o.Table)))
 	if err != nil {
 		return err
@@ -435,7 +532,7 @@ func (f *follower) followable(ctx context.Context, s *seen) error {
 	return nil
 }
 
-func (f *follower) slot(ctx context.Context) (*slot, error) {
+func (f *walFollower) slot(ctx context.Context) (*slot, error) {
 	rows, err := f.c.texts(ctx, slotFacts, f.o.Changes.Slot)
 	if err != nil || len(rows) == 0 {
 		return nil, err
@@ -479,7 +576,7 @@ func (f *follower) slot(ctx context.Context) (*slot, error) {
 	return s, nil
 }
 
-func (f *follower) usable(s *slot) error {
+func (f *walFollower) usable(s *slot) error {
 	if s.lost == "" {
 		return nil
 	}
@@ -489,7 +586,7 @@ func (f *follower) usable(s *slot) error {
 
 // unlost makes sure that everything after the position is still to come. A position that means nothing any more is an error that says
 // what was lost.
-func (f *follower) unlost(s *seen) error {
+func (f *walFollower) unlost(s *seen) error {
 	at, name := f.at, f.o.Changes.Slot
 	missed := fmt.Sprintf("changes of %s after %v (rows read until %s) may be missing", f.o.Table, at.LSN, time.UnixMicro(at.Last).UTC().Format(time.RFC3339))
 	lost := func(format string, args ...any) error {
@@ -520,7 +617,7 @@ func (f *follower) unlost(s *seen) error {
 }
 
 // watch warns before the log that the server keeps for the slot fills its disk, or is thrown away.
-func (f *follower) watch(s *seen) {
+func (f *walFollower) watch(s *seen) {
 	kept := int64(s.flushed) - int64(s.slot.restart)
 	limit := cmp.Or(f.o.Changes.BacklogMB, defaultBacklog) << 20
 	if s.keep >= 0 {
@@ -529,14 +626,7 @@ func (f *follower) watch(s *seen) {
 	if kept < limit && s.slot.walStatus != "unreserved" {
 		return
 	}
-	f.s.mu.Lock()
-	now := f.s.env.Now()
-	due := now.Sub(f.s.warned[f.shard.Name]) >= warnEvery
-	if due {
-		f.s.warned[f.shard.Name] = now
-	}
-	f.s.mu.Unlock()
-	if !due {
+	if !f.due() {
 		return
 	}
 	args := []any{"stream", f.shard.String(), "slot", f.o.Changes.Slot, "kept_mb", kept >> 20, "warn_at_mb", limit >> 20}
@@ -546,23 +636,35 @@ func (f *follower) watch(s *seen) {
 	f.s.env.Logger.Warn("the server keeps much of its log until the stream has been read: read it more often, or see what else holds it up", args...)
 }
 
+// due reports whether the stream's backlog may be warned of again, and takes it that it is.
+func (f *follower) due() bool {
+	f.s.mu.Lock()
+	defer f.s.mu.Unlock()
+	now := f.s.env.Now()
+	due := now.Sub(f.s.warned[f.shard.Name]) >= warnEvery
+	if due {
+		f.s.warned[f.shard.Name] = now
+	}
+	return due
+}
+
 // snapshot reads the rows that are there, in the order of the key and in transactions of a page each. Why that is right without a
 // lock and without one snapshot for all pages stands in docs/decisions/0021.
 func (f *follower) snapshot(ctx context.Context) error {
 	t := f.table
 	f.b = newChangeBatch(f.s.env.Allocator, t)
-	version := func() int64 { return f.at.At }
+	version := func() int64 { return f.progress.At }
 	for {
-		if err := f.c.begin(ctx); err != nil {
+		if err := f.pages.begin(ctx); err != nil {
 			return err
 		}
-		q := t.selecting(t.list(f.c))
-		if len(f.at.Key) > 0 {
-			if len(f.at.Key) != len(t.key) {
-				return connectors.Permanent(fmt.Errorf("the key of %s has %d columns, and the cursor is of a key with %d: the key was changed while the table was read: headwater cursor reset", f.o.Table, len(t.key), len(f.at.Key)))
+		q := t.selecting(t.list(f.pages))
+		if len(f.progress.Key) > 0 {
+			if len(f.progress.Key) != len(t.key) {
+				return connectors.Permanent(fmt.Errorf("the key of %s has %d columns, and the cursor is of a key with %d: the key was changed while the table was read: headwater cursor reset", f.o.Table, len(t.key), len(f.progress.Key)))
 			}
 			q.add(" AND ")
-			q.after(t.key, f.at.Key)
+			q.after(t.key, f.progress.Key)
 		}
 		q.add(" ORDER BY ")
 		q.names(t.key)
@@ -571,19 +673,19 @@ func (f *follower) snapshot(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if err := f.c.commit(ctx); err != nil {
+		if err := f.pages.commit(ctx); err != nil {
 			return err
 		}
 		if n < pageRows {
 			break
 		}
 	}
-	f.at.Snapshot, f.at.Key = false, nil
+	f.progress.Snapshot, f.progress.Key = false, nil
 	return f.deliver(ctx, true)
 }
 
 func (f *follower) page(ctx context.Context, q *clause, version func() int64) (n int, err error) {
-	rows, err := f.c.query(ctx, q.text.String(), q.args)
+	rows, err := f.pages.query(ctx, q.text.String(), q.args)
 	if err != nil {
 		return 0, err
 	}
@@ -599,7 +701,7 @@ func (f *follower) page(ctx context.Context, q *clause, version func() int64) (n
 	var last []value
 	for rows.next() {
 		if f.b.full(rows) {
-			f.at.Key = slices.Clone(last)
+			f.progress.Key = slices.Clone(last)
 			if err := f.deliver(ctx, false); err != nil {
 				return n, err
 			}
@@ -618,21 +720,21 @@ func (f *follower) page(ctx context.Context, q *clause, version func() int64) (n
 		}
 	}
 	if n > 0 {
-		f.at.Key = slices.Clone(last)
+		f.progress.Key = slices.Clone(last)
 	}
 	return n, nil
 }
 
 // next gives the time of a batch that begins, later than all versions before it.
-func (f *follower) next() int64 { return max(f.s.env.Now().UnixMicro(), f.at.Last+1) }
+func (f *follower) next() int64 { return max(f.s.env.Now().UnixMicro(), f.progress.Last+1) }
 
 // deliver yields what has been gathered. Rows of the snapshot carry its time; a batch of changes has one of its own.
 func (f *follower) deliver(ctx context.Context, replaces bool) error {
 	extracted := f.b.began
 	if extracted == 0 {
-		extracted = f.at.At
+		extracted = f.progress.At
 	}
-	encoded, err := f.at.encode()
+	encoded, err := f.encode()
 	if err != nil {
 		return err
 	}

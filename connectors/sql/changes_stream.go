@@ -18,7 +18,7 @@ import (
 
 // logStream is the part of a Read that follows the log.
 type logStream struct {
-	*follower
+	*walFollower
 
 	// The transaction that is being read.
 	within bool
@@ -58,8 +58,8 @@ func (r *logRow) next() bool   { return false }
 func (r *logRow) close() error { return nil }
 
 // stream gives the changes after the position up to where the log ends now.
-func (f *follower) stream(ctx context.Context) error {
-	s := &logStream{follower: f, skip: f.at.Skip, skipTx: f.at.Tx, domains: map[uint32]pgconn.FieldDescription{}}
+func (f *walFollower) stream(ctx context.Context) error {
+	s := &logStream{walFollower: f, skip: f.at.Skip, skipTx: f.at.Tx, domains: map[uint32]pgconn.FieldDescription{}}
 	if s.b != nil {
 		s.b.release()
 		s.b = nil
@@ -132,7 +132,7 @@ func (f *follower) stream(ctx context.Context) error {
 // end returns up to where the log is to be read. What was committed without waiting for the disk (synchronous_commit = off) can be
 // seen in the table before it is in the log that is sent: settle is how long that takes at most. What else may be there then is of
 // transactions that are not committed.
-func (f *follower) end(ctx context.Context) (target lsn, settle time.Duration, err error) {
+func (f *walFollower) end(ctx context.Context) (target lsn, settle time.Duration, err error) {
 	rows, err := f.c.texts(ctx, "SELECT pg_current_wal_insert_lsn(), setting FROM pg_settings WHERE name = 'wal_writer_delay'")
 	if err != nil {
 		return 0, 0, err

@@ -187,8 +187,14 @@ func (m *mirror) live() []string {
 // same compares with what a plain reading of the table gives.
 func (m *mirror) same(db *testdb.Database, what string) {
 	m.t.Helper()
+	m.as(open(m.t, db, sql.Options{Table: "public.t"}), what)
+}
+
+// as compares with what a source gives that reads the same table whole.
+func (m *mirror) as(plain connectors.Source, what string) {
+	m.t.Helper()
 	want := []string{}
-	rows, rejects, _ := read(m.t, open(m.t, db, sql.Options{Table: "public.t"}), "", nil)
+	rows, rejects, _ := read(m.t, plain, "", nil)
 	for _, row := range rows {
 		var fields map[string]json.RawMessage
 		if err := json.Unmarshal([]byte(row), &fields); err != nil {
@@ -600,6 +606,7 @@ func TestChangesAreRefusedWhereTheyWouldBeIncomplete(t *testing.T) {
 			if !strings.Contains(err.Error(), c.says) || connectors.IsTransient(err) {
 				t.Errorf("%v; should say %q", err, c.says)
 			}
+			holds(t, found(t, src), map[string]string{"changes": c.says})
 			var slots int
 			if err := db.QueryRow("SELECT count(*) FROM pg_replication_slots WHERE slot_name = $1", db.Name+"_slot").Scan(&slots); err != nil || slots != 0 {
 				t.Errorf("%d slots were made (%v)", slots, err)
@@ -620,6 +627,7 @@ func TestChangesAreRefusedWhereTheyWouldBeIncomplete(t *testing.T) {
 		}
 		// The right to read tables and the log is all that is needed.
 		db.Do(t, "ALTER ROLE "+db.Name+"_plain REPLICATION", "INSERT INTO t VALUES (1)")
+		holds(t, found(t, src), map[string]string{"changes": "note: the server's log can be followed; nothing bounds"})
 		m := newMirror(t)
 		m.read(src, all)
 		m.same(db, "as a plain user")

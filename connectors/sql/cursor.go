@@ -62,7 +62,7 @@ func decodeCursor(b connectors.Cursor) (*cursor, error) {
 	if err := json.Unmarshal(b, &c); err != nil {
 		return nil, fmt.Errorf("cursor is not one of a database connector: %w", err)
 	}
-	if c.Version == changesVersion {
+	if c.Version == changesVersion || c.Version == binlogVersion {
 		return nil, fmt.Errorf("cursor is one of changes, which the stream's options ask for no longer; to begin anew: headwater cursor reset")
 	}
 	if c.Version != cursorVersion {

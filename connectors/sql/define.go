@@ -14,11 +14,12 @@ type checked[C any] interface {
 	check() []connectors.OptionFault
 }
 
-// about is what a connector says of itself. One that follows can read changes from the server's log.
+// about is what a connector says of itself. One that follows can read changes from the server's log; slots says that the server keeps
+// a note of its own of how far.
 type about struct {
-	name, title string
-	tested      []string
-	follows     bool
+	name, title    string
+	tested         []string
+	follows, slots bool
 }
 
 // define describes a connector by its options and by what makes a dialect of them.
@@ -47,8 +48,11 @@ func define[C any, P checked[C]](a about, open func(connectors.Environment, P) (
 					continue
 				}
 				faults = append(faults, o.check(stream)...)
+				if a.follows {
+					faults = append(faults, o.Changes.checkSlot(stream, a)...)
+				}
 				if o.Changes != nil && !a.follows {
-					faults = append(faults, connectors.OptionFault{Stream: stream, Path: []string{"changes"}, Message: "changes are followed in PostgreSQL only", Fix: "use a watermark, or read the whole table"})
+					faults = append(faults, connectors.OptionFault{Stream: stream, Path: []string{"changes"}, Message: "changes are followed in PostgreSQL and MariaDB only", Fix: "use a watermark, or read the whole table"})
 				}
 			}
 			return faults

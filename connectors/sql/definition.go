@@ -13,7 +13,7 @@ import (
 
 // Postgres describes the connector for PostgreSQL.
 func Postgres() connectors.Definition {
-	return define(about{name: "postgres", title: "PostgreSQL: tables, views and queries; whole, by watermark or by changes", tested: []string{"PostgreSQL 15.20 (Debian 12)"}, follows: true},
+	return define(about{name: "postgres", title: "PostgreSQL: tables, views and queries; whole, by watermark or by changes", tested: []string{"PostgreSQL 15.20 (Debian 12)"}, follows: true, slots: true},
 		func(env connectors.Environment, c *ServerConfig) (dialect, Limits, error) {
 			s, err := newServer(env, c, 5432)
 			return &postgresDialect{s}, c.Limits, err

@@ -29,18 +29,18 @@ type MariaDBConfig struct {
 
 // MariaDB describes the connector for MariaDB.
 func MariaDB() connectors.Definition {
-	return mariadbDefinition("mariadb", "MariaDB: tables, views and queries; whole or by watermark", "MariaDB 10.11.19 (Debian 12)")
+	return mariadbDefinition(about{name: "mariadb", title: "MariaDB: tables, views and queries; whole, by watermark or by changes", tested: []string{"MariaDB 10.11.19 (Debian 12)"}, follows: true})
 }
 
 // MySQL describes the connector for MySQL. It is the code of MariaDB's: where the two differ, the server is asked which it is.
 func MySQL() connectors.Definition {
-	return mariadbDefinition("mysql", "MySQL: as mariadb, by the same code, which was not tried on a MySQL server")
+	return mariadbDefinition(about{name: "mysql", title: "MySQL: as mariadb, by the same code, which was not tried on a MySQL server; not by changes"})
 }
 
-func mariadbDefinition(name, title string, tested ...string) connectors.Definition {
-	return define(about{name: name, title: title, tested: tested}, func(env connectors.Environment, c *MariaDBConfig) (dialect, Limits, error) {
+func mariadbDefinition(a about) connectors.Definition {
+	return define(a, func(env connectors.Environment, c *MariaDBConfig) (dialect, Limits, error) {
 		s, err := newServer(env, &c.ServerConfig, 3306)
-		return &mariadbDialect{server: s, called: name, zeroIsNull: c.ZeroDates == "null"}, c.Limits, err
+		return &mariadbDialect{server: s, called: a.name, zeroIsNull: c.ZeroDates == "null"}, c.Limits, err
 	})
 }
 
@@ -212,6 +212,8 @@ func (s *mariadbSession) begin(ctx context.Context) error {
 	return s.exec(ctx, "START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY")
 }
 
+func (s *mariadbSession) commit(ctx context.Context) error { return s.exec(ctx, "COMMIT") }
+
 func (s *mariadbSession) close() {
 	_ = s.conn.Close() // whoever has been lost cannot be told
 }
@@ -362,8 +364,12 @@ func (s *mariadbSession) named(table string) (schema, name string) {
 	return "DATABASE()", text(table)
 }
 
-// texts reads a small result; null is the empty text.
+// texts reads a small result that is none of the table's; null is the empty text.
 func (s *mariadbSession) texts(ctx context.Context, statement string) ([][]string, error) {
+	// Columns of the catalogue's may have the names of the table's.
+	known := s.known
+	s.known = nil
+	defer func() { s.known = known }()
 	r, err := s.query(ctx, statement, nil)
 	if err != nil {
 		return nil, err

@@ -60,7 +60,7 @@ type Options struct {
 	FullEvery time.Duration `yaml:"full_every,omitempty" json:"full_every,omitempty" desc:"With watermark: how often the whole table is read, so that rows which are gone are noticed, such as 7d; defaults to never. Without: the least time between two readings; defaults to every time that anything has changed."`
 	Unchanged string        `yaml:"unchanged,omitempty" json:"unchanged,omitempty" enum:"skip,read" desc:"What a reading of a whole table does that has not changed. skip lets the database compute a checksum over the rows first; read reads the table each time. Defaults to skip."`
 	Split     *Split        `yaml:"split,omitempty" json:"split,omitempty" desc:"Cut the table into ranges of the first key column, which are read side by side and each resumed by itself."`
-	Changes   *Changes      `yaml:"changes,omitempty" json:"changes,omitempty" desc:"Read the table once, and from then on every insert, update, delete and truncate from the server's log, in its order (PostgreSQL: logical replication). Needs wal_level = logical, a publication and a user with REPLICATION."`
+	Changes   *Changes      `yaml:"changes,omitempty" json:"changes,omitempty" desc:"Read the table once, and from then on every insert, update, delete and truncate from the server's log, in its order. PostgreSQL (logical replication) needs wal_level = logical, a publication and a user with REPLICATION; MariaDB a binlog with binlog_format = ROW and a user with REPLICATION SLAVE and BINLOG MONITOR. An empty map {} will do for MariaDB."`
 }
 
 // Split says where a table is cut. The bounds are part of the shards' names, and stand as long as the option is not changed: a

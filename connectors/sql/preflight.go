@@ -65,6 +65,12 @@ func (s *Source) Preflight(ctx context.Context) ([]connectors.Finding, error) {
 				return nil, ctx.Err()
 			}
 			found = append(found, connectors.Finding{What: "columns", Level: connectors.LevelFault, Text: err.Error()})
+		} else if s.streams[stream.Name].Changes != nil {
+			about, err := s.aboutChanges(ctx, stream)
+			if err != nil {
+				return nil, err
+			}
+			found = append(found, about)
 		}
 		for _, f := range found {
 			f.Stream = stream.Name
@@ -72,6 +78,33 @@ func (s *Source) Preflight(ctx context.Context) ([]connectors.Finding, error) {
 		}
 	}
 	return out, nil
+}
+
+// aboutChanges goes as far as reading does before it makes or reads anything.
+func (s *Source) aboutChanges(ctx context.Context, stream connectors.Stream) (connectors.Finding, error) {
+	found := connectors.Finding{}
+	d, ok := s.dialect.(follows)
+	if !ok {
+		return found, fmt.Errorf("%s has no log to follow", s.dialect.name())
+	}
+	release, err := s.two(ctx)
+	if err == nil {
+		defer release()
+		var f logFollower
+		if f, err = d.follower(follower{s: s, o: s.streams[stream.Name], shard: stream}, nil); err == nil {
+			defer f.close()
+			found, err = f.look(ctx)
+			err = s.explained(ctx, err)
+		}
+	}
+	if ctx.Err() != nil {
+		return found, ctx.Err()
+	}
+	if err != nil {
+		found = connectors.Finding{Level: connectors.LevelFault, Text: err.Error()}
+	}
+	found.What = "changes"
+	return found, nil
 }
 
 func (s *Source) aboutServer(facts serverFacts, now time.Time) []connectors.Finding {

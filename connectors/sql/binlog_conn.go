@@ -1,0 +1,219 @@
+package sql
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"net"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/go-mysql-org/go-mysql/client"
+	gomysql "github.com/go-mysql-org/go-mysql/mysql"
+	"github.com/go-mysql-org/go-mysql/replication"
+	"github.com/go-sql-driver/mysql"
+
+	"github.com/headwater-data/headwater/internal/fault"
+)
+
+// gtid names a transaction: a stream of transactions, the server that made it, and its number in the stream.
+type gtid struct {
+	domain, server uint32
+	number         uint64
+}
+
+func (g gtid) String() string { return fmt.Sprintf("%d-%d-%d", g.domain, g.server, g.number) }
+
+func parseGTID(text string) (gtid, error) {
+	parts := strings.Split(text, "-")
+	bad := fmt.Errorf("%q is no GTID of MariaDB", text)
+	if len(parts) != 3 {
+		return gtid{}, bad
+	}
+	domain, errDomain := strconv.ParseUint(parts[0], 10, 32)
+	server, errServer := strconv.ParseUint(parts[1], 10, 32)
+	number, errNumber := strconv.ParseUint(parts[2], 10, 64)
+	if errDomain != nil || errServer != nil || errNumber != nil {
+		return gtid{}, bad
+	}
+	return gtid{uint32(domain), uint32(server), number}, nil
+}
+
+// gtids is a position in the binlog: of each domain the newest transaction.
+type gtids map[uint32]gtid
+
+func parseGTIDs(text string) (gtids, error) {
+	out := gtids{}
+	for part := range strings.SplitSeq(text, ",") {
+		if part = strings.TrimSpace(part); part == "" {
+			continue
+		}
+		g, err := parseGTID(part)
+		if err != nil {
+			return nil, err
+		}
+		out[g.domain] = g
+	}
+	return out, nil
+}
+
+func (p gtids) String() string {
+	list := make([]string, 0, len(p))
+	for _, g := range p {
+		list = append(list, g.String())
+	}
+	slices.Sort(list)
+	return strings.Join(list, ",")
+}
+
+// covers reports whether everything up to another position lies before this one.
+func (p gtids) covers(other gtids) bool {
+	for domain, g := range other {
+		if p[domain].number < g.number {
+			return false
+		}
+	}
+	return true
+}
+
+// binlogConn is a connection that gives the binlog, from a position to where it ends.
+type binlogConn struct {
+	conn   *client.Conn
+	parser *replication.BinlogParser
+	stop   func() bool
+
+	// Of the event of rows that was read last: the images, packed as the event says.
+	images []byte
+}
+
+// logTimeout is how many seconds the server may wait for somebody who takes no events because the batches are not taken.
+const logTimeout = 3600
+
+// connectBinlog opens the log behind a position. Nothing is kept by the server between two readings. The connection ends with the context.
+func (d *mariadbDialect) connectBinlog(ctx context.Context, after gtids) (*binlogConn, error) {
+	options := []client.Option{}
+	if d.server.tls != nil {
+		options = append(options, func(c *client.Conn) error { c.SetTLSConfig(d.server.tls.Clone()); return nil })
+	}
+	dialed := make(chan net.Conn, 1)
+	dial := func(ctx context.Context, network, address string) (net.Conn, error) {
+		conn, err := d.server.dial(ctx, network, address)
+		if err == nil {
+			dialed <- conn
+		}
+		return conn, err
+	}
+	// The handshake knows no context: who cancels closes the connection under it.
+	over := context.AfterFunc(ctx, func() {
+		select {
+		case conn := <-dialed:
+			_ = conn.Close()
+		default:
+		}
+	})
+	conn, err := client.ConnectWithDialer(ctx, "tcp", net.JoinHostPort(d.server.host, strconv.Itoa(d.server.port)), d.server.user, d.server.password.Reveal(), "", dial, options...)
+	over()
+	if err != nil {
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
+		return nil, driverError(err)
+	}
+	b := &binlogConn{conn: conn, parser: replication.NewBinlogParser()}
+	b.stop = context.AfterFunc(ctx, func() { _ = conn.Close() })
+	b.parser.SetFlavor(gomysql.MariaDBFlavor)
+	b.parser.SetVerifyChecksum(true)
+	b.parser.SetRowsEventDecodeFunc(b.header)
+	if err := b.open(after); err != nil {
+		b.close()
+		if errors.Is(err, context.Canceled) || ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
+		return nil, err
+	}
+	return b, nil
+}
+
+func (b *binlogConn) close() {
+	b.stop()
+	_ = b.conn.Close()
+}
+
+// open asks for the log. Number 0 for who reads makes the server end the log where it ends now, and take the reader for none of its
+// replicas. It checks that the position is one of its own log.
+func (b *binlogConn) open(after gtids) error {
+	for _, statement := range []string{
+		fmt.Sprintf("SET SESSION net_write_timeout = %d", logTimeout),
+		"SET @master_binlog_checksum = @@global.binlog_checksum",
+		"SET @mariadb_slave_capability = 4",
+		"SET @slave_connect_state = '" + after.String() + "'",
+		"SET @slave_gtid_strict_mode = 1",
+	} {
+		if _, err := b.conn.Execute(statement); err != nil {
+			return driverError(err)
+		}
+	}
+	b.conn.ResetSequence()
+	command := make([]byte, 4, 15) // the packet's head is written by the connection
+	command = append(command, gomysql.COM_BINLOG_DUMP)
+	command = binary.LittleEndian.AppendUint32(command, 4)
+	command = binary.LittleEndian.AppendUint16(command, replication.BINLOG_DUMP_NON_BLOCK)
+	command = binary.LittleEndian.AppendUint32(command, 0)
+	return driverError(b.conn.WritePacket(command))
+}
+
+// next returns the next event; nil at the end.
+func (b *binlogConn) next() (*replication.BinlogEvent, error) {
+	packet, err := b.conn.ReadPacket()
+	if err != nil {
+		return nil, driverError(err)
+	}
+	switch {
+	case len(packet) == 0:
+		return nil, errors.New("an empty packet in the binlog")
+	case packet[0] == gomysql.ERR_HEADER:
+		return nil, driverError(b.conn.HandleErrorPacket(packet))
+	case packet[0] == gomysql.EOF_HEADER && len(packet) < 9:
+		return nil, nil
+	case packet[0] != gomysql.OK_HEADER:
+		return nil, fmt.Errorf("the server sent a piece of its binlog that is not understood: %.16x", packet)
+	}
+	e, err := b.parser.Parse(packet[1:])
+	if err != nil {
+		return nil, fmt.Errorf("event of the binlog: %w", err)
+	}
+	return e, nil
+}
+
+// header takes the head of an event of rows apart. Its images are left for who knows the table's columns.
+func (b *binlogConn) header(e *replication.RowsEvent, data []byte) error {
+	at, err := e.DecodeHeader(data)
+	if err != nil && e.TableID == noTable {
+		return nil // it only ends a statement
+	}
+	if err != nil {
+		return err
+	}
+	b.images = data[at:]
+	return nil
+}
+
+// driverError gives the library's errors of the server the type that the driver's have, by which they are sorted.
+func driverError(err error) error {
+	var answered *gomysql.MyError
+	if errors.As(err, &answered) {
+		return &mysql.MySQLError{Number: answered.Code, Message: answered.Message}
+	}
+	return err
+}
+
+// refused says what must be granted to who may not read the log.
+func (d *mariadbDialect) refused(err error, right string) error {
+	var answered *mysql.MySQLError
+	if errors.As(err, &answered) && (answered.Number == 1227 || answered.Number == 1045) {
+		return d.server.failed(err, fault.Environment, fmt.Sprintf("let an administrator run GRANT %s ON *.* TO '%s'@the host", right, d.server.user))
+	}
+	return err
+}
