@@ -13,9 +13,10 @@ import (
 )
 
 func connectorsCommand(a *app) *cobra.Command {
-	return &cobra.Command{
-		Use:   "connectors [NAME]",
-		Short: "Lists the connectors, or the options of one",
+	c := &cobra.Command{
+		Use:     "connectors [NAME]",
+		Aliases: []string{"connector"},
+		Short:   "Lists the connectors, or the options of one",
 		Example: `  headwater connectors
   headwater connectors file`,
 		Args: cobra.MaximumNArgs(1),
@@ -77,4 +78,6 @@ func connectorsCommand(a *app) *cobra.Command {
 			return nil
 		},
 	}
+	c.AddCommand(connectorsNewCommand(a))
+	return c
 }
