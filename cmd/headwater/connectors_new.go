@@ -167,10 +167,10 @@ func checkConnectorName(name string, known []string) error {
 		return refuse("it is a Go package's name too, of small letters and digits, and begins with a letter")
 	case slices.Contains(known, name):
 		return refuse("this program has one of that name")
-	case token.IsKeyword(name) || types.Universe.Lookup(name) != nil:
-		return refuse("the word has a meaning in Go")
 	case slices.Contains([]string{"internal", "main", "new", "testdata", "vendor"}, name):
 		return refuse("the word has a meaning for the tools")
+	case token.IsKeyword(name) || types.Universe.Lookup(name) != nil:
+		return refuse("the word has a meaning in Go")
 	}
 	return nil
 }
