@@ -77,13 +77,14 @@ fuzz: ## try every fuzz target for FUZZTIME
 explore: ## search the protocol's worlds deeper than the tests do; ends with a RESULT line
 	@HEADWATER_EXPLORE=deep $(GO) test -run '^TestExplore$$' -count 1 -v -timeout 3h ./pipeline/load | awk '/^RESULT/ { result = $$0; next } { print } END { print result }'
 
-generate: ## write what is made from code: the editors' schemas in docs/config, the data dictionary
+generate: ## write what is made from code: the editors' schemas in docs/config, the data dictionary, the connectors' reference
 	$(GO) run ./cmd/headwater config schema --write docs/config
 	$(GO) run ./cmd/headwater config dictionary --write docs/model.md
+	$(GO) run ./cmd/headwater connectors --write docs/connectors/README.md
 
 verify: generate ## fail when generated files are not current
-	@git diff --exit-code -- docs/config docs/model.md || { echo "generated files have changed: commit them" >&2; exit 1; }
-	@test -z "$$(git status --porcelain -- docs/config docs/model.md)" || { echo "generated files are not committed:" >&2; git status --porcelain -- docs/config docs/model.md >&2; exit 1; }
+	@git diff --exit-code -- docs/config docs/model.md docs/connectors/README.md || { echo "generated files have changed: commit them" >&2; exit 1; }
+	@test -z "$$(git status --porcelain -- docs/config docs/model.md docs/connectors/README.md)" || { echo "generated files are not committed:" >&2; git status --porcelain -- docs/config docs/model.md docs/connectors/README.md >&2; exit 1; }
 
 demo: engine ## run the demo project to its end and show what came of it
 	@bin/headwater demo

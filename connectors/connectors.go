@@ -184,6 +184,13 @@ type Definition struct {
 	Modes []string
 	// Tested names what the kit has run this connector against, with versions, and says of nothing that it was tested when it was not.
 	Tested []string
+	// TestedOn is the day on which these tests last passed when somebody looked: "2026-11-27". It is "" when nothing is tested.
+	TestedOn string
+	// Types says of which kinds of values the kit's tests have seen that they keep all their digits, in the kit's words, and in which type
+	// of the system. The tests take it from here.
+	Types map[string]string
+	// Page is the connector's page in docs/connectors; "" when its options say all.
+	Page string
 	// Config returns a new options value for the source as a whole (`config:`); nil when there are none.
 	Config func() any
 	// Stream returns a new options value for one stream (`read:`).

@@ -9,6 +9,7 @@ import (
 
 	"github.com/headwater-data/headwater/connectors"
 	"github.com/headwater-data/headwater/connectors/file"
+	"github.com/headwater-data/headwater/examples/connector/permits"
 	"github.com/headwater-data/headwater/internal/project"
 )
 
@@ -45,6 +46,27 @@ func TestExamplesOfTheMappingPageAreAccepted(t *testing.T) {
 	}
 	if examples == 0 {
 		t.Error("the page has no examples")
+	}
+}
+
+func TestSourceOfTheTutorialIsAccepted(t *testing.T) {
+	page, err := os.ReadFile("../docs/write-a-connector.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, source, found := strings.Cut(string(page), "```yaml\n")
+	source, _, ended := strings.Cut(source, "```")
+	if !found || !ended {
+		t.Fatal("the page has no source")
+	}
+	t.Setenv("PERMITS_TOKEN", "x")
+	dir := t.TempDir()
+	write(t, dir, "headwater.yaml", "project: page\n")
+	write(t, dir, "sources/permits.yaml", source)
+	registry := &connectors.Registry{}
+	registry.Register(permits.Definition())
+	if _, problems := project.Load(dir, registry); len(problems) > 0 {
+		t.Errorf("%v\n%s", problems, source)
 	}
 }
 

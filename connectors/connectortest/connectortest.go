@@ -19,6 +19,7 @@ import (
 	"log/slog"
 	"os"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -92,6 +93,16 @@ type Outside struct {
 	Hang func() (back func() error, err error)
 	// Own names functions whose goroutines are the test's and not the source's, such as one that waits for a server's process.
 	Own []string
+
+	due []string
+}
+
+// Due says that something of the test itself is still to be written, such as how the system gets its content: a case that fails tells
+// it too, so that nobody looks for the fault in the connector. A test that is complete does not call it.
+func (o *Outside) Due(what string) {
+	if !slices.Contains(o.due, what) {
+		o.due = append(o.due, what)
+	}
 }
 
 // Run runs a connector through all cases, each as a subtest. open makes a source over a system that holds outside.Table.
@@ -171,6 +182,11 @@ func (c conformance) check(ctx context.Context, dir string, open func(*Outside) 
 	}
 	if leak := goleak.Find(ignored...); leak != nil {
 		err = errors.Join(err, fmt.Errorf("goroutines are left after Close: %w", leak))
+	}
+	if err != nil {
+		for _, what := range w.outside.due {
+			err = fmt.Errorf("%w\nthe test itself is due: %s", err, what)
+		}
 	}
 	if can.Secrets {
 		for _, said := range append(w.said, w.log.String(), fmt.Sprintf("%v %+v", err, err)) {

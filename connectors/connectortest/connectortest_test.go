@@ -351,3 +351,20 @@ func TestLeakedGoroutineIsFound(t *testing.T) {
 		t.Errorf("found %v, want the goroutine of the first case", err)
 	}
 }
+
+func TestFailureTellsWhatIsDueInTheTestItself(t *testing.T) {
+	due := func(flaws flaws) func(*Outside) (connectors.Source, error) {
+		return func(o *Outside) (connectors.Source, error) {
+			o.Due("write put")
+			o.Due("write put")
+			return opener(flaws)(o)
+		}
+	}
+	err := caseNamed("hard values").check(t.Context(), t.TempDir(), due(flaws{losesRow: true}), all)
+	if err == nil || strings.Count(err.Error(), "write put") != 1 || !strings.Contains(err.Error(), "read: row 6") {
+		t.Errorf("found %v, want the lost row and, once, what is due", err)
+	}
+	if err := caseNamed("streams").check(t.Context(), t.TempDir(), due(flaws{}), all); err != nil {
+		t.Errorf("a case that needs nothing of it: %v", err)
+	}
+}

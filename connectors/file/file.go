@@ -40,7 +40,7 @@ func Definition() connectors.Definition {
 		Name:   "file",
 		Title:  "Files: CSV, JSON Lines, JSON, XLSX, Parquet; plain, gzip or zip",
 		Modes:  []string{"whole", "each file a shard"},
-		Tested: []string{"local files"},
+		Tested: []string{"local files"}, TestedOn: "2026-11-27",
 		Config: func() any { return &Config{} },
 		Stream: func() any { return &Options{} },
 		Check: func(_ any, streams map[string]any) []connectors.OptionFault {

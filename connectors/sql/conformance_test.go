@@ -25,10 +25,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(testdb.Tests{M: m}) }
 
 // TestConformance runs the connector through the kit against a real server.
 func TestConformance(t *testing.T) {
-	types := map[connectortest.Kind]string{
-		connectortest.Decimal38: "numeric(38,10)", connectortest.Unsigned64: "numeric(20,0)", connectortest.Signed64: "bigint", connectortest.Date: "date", connectortest.LocalTime: "timestamp",
-		connectortest.Instant: "timestamptz", connectortest.FarInstant: "timestamptz", connectortest.Double: "float8", connectortest.NotANumber: "float8", connectortest.LongText: "text",
-	}
+	types := typesOf(sql.Postgres())
 	server := testdb.OwnPostgres(t) // it is killed and paused
 	for name, columns := range map[string]string{"a table with a key": "id text PRIMARY KEY", "a table without a key": "id text"} {
 		t.Run(name, func(t *testing.T) {
@@ -98,6 +95,15 @@ func away(t *testing.T, db *testdb.Database, flush string, outside *connectortes
 	}
 }
 
+// typesOf returns the types that a connector is said to have been tested with.
+func typesOf(d connectors.Definition) map[connectortest.Kind]string {
+	types := map[connectortest.Kind]string{}
+	for kind, typ := range d.Types {
+		types[connectortest.Kind(kind)] = typ
+	}
+	return types
+}
+
 // kinds lists the kinds of typed values that a database has types for.
 func kinds(types map[connectortest.Kind]string) []connectortest.Kind {
 	return slices.Sorted(maps.Keys(types))
@@ -105,10 +111,7 @@ func kinds(types map[connectortest.Kind]string) []connectortest.Kind {
 
 // TestMariaDBConformance runs the connector through the kit against a real server.
 func TestMariaDBConformance(t *testing.T) {
-	types := map[connectortest.Kind]string{
-		connectortest.Decimal38: "decimal(38,10)", connectortest.Unsigned64: "bigint unsigned", connectortest.Signed64: "bigint", connectortest.Date: "date", connectortest.LocalTime: "datetime(6)",
-		connectortest.Instant: "timestamp(6) NULL", connectortest.Double: "double", connectortest.LongText: "longtext",
-	}
+	types := typesOf(sql.MariaDB())
 	server := testdb.OwnMariaDB(t) // it is killed and paused
 	for name, columns := range map[string]string{"a table with a key": "id varchar(20) PRIMARY KEY", "a table without a key": "id varchar(20)"} {
 		t.Run(name, func(t *testing.T) {
@@ -165,7 +168,7 @@ func TestMariaDBConformance(t *testing.T) {
 
 // TestSQLiteConformance runs the connector through the kit against files.
 func TestSQLiteConformance(t *testing.T) {
-	types := map[connectortest.Kind]string{connectortest.Signed64: "integer", connectortest.Date: "date", connectortest.LocalTime: "datetime", connectortest.FarInstant: "datetime", connectortest.Double: "real", connectortest.LongText: "text"}
+	types := typesOf(sql.SQLite())
 	for name, columns := range map[string]string{"a table with a key": "id text PRIMARY KEY NOT NULL", "a table without a key": "id text"} {
 		t.Run(name, func(t *testing.T) {
 			path := filepath.Join(t.TempDir(), "数据 100%?#.db")

@@ -32,7 +32,7 @@ func define[C any, P checked[C]](a about, open func(connectors.Environment, P) (
 		Name:   a.name,
 		Title:  a.title,
 		Modes:  modes,
-		Tested: a.tested,
+		Tested: a.tested, TestedOn: testedOn[a.name], Types: keptTypes[a.name], Page: "sql.md",
 		Config: func() any { return P(new(C)) },
 		Stream: func() any { return &Options{} },
 		Check: func(config any, streams map[string]any) []connectors.OptionFault {

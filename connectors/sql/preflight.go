@@ -110,7 +110,7 @@ func (s *Source) aboutChanges(ctx context.Context, stream connectors.Stream) (co
 func (s *Source) aboutServer(facts serverFacts, now time.Time) []connectors.Finding {
 	found := []connectors.Finding{{What: "server", Level: connectors.LevelOK, Text: facts.version}}
 	if facts.replica {
-		found = append(found, connectors.Finding{What: "replica", Level: connectors.LevelNote, Text: "it is a replica, and may lag behind the primary", Fix: "with a watermark, let lookback be longer than it lags"})
+		found = append(found, connectors.Finding{What: "replica", Level: connectors.LevelNote, Text: "it is a replica, and may lag behind the primary: rows arrive as much later, and none is lost", Fix: "name one replica; behind an address of several, each lags by another time, and rows seem to come and go"})
 	}
 	if facts.now.IsZero() {
 		return found // a file
@@ -260,7 +260,7 @@ func (s *postgresSession) indexed(ctx context.Context, table, column string) (bo
 }
 
 func (s *mariadbSession) server(ctx context.Context) (f serverFacts, err error) {
-	list, err := s.texts(ctx, `SELECT CONCAT('', VERSION()), CONCAT('', @@global.read_only), CONCAT('', UNIX_TIMESTAMP(NOW(6)))`)
+	list, err := s.texts(ctx, `SELECT CONCAT('', VERSION()), CONCAT('', IF(@@global.read_only, 1, 0)), CONCAT('', UNIX_TIMESTAMP(NOW(6)))`)
 	if err != nil {
 		return f, err
 	}

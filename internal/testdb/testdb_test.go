@@ -62,3 +62,30 @@ func TestServersAreSetUpForChangeDataCaptureAndTLS(t *testing.T) {
 		})
 	}
 }
+
+func TestReplicaFollowsAndLagsWhileItIsHeld(t *testing.T) {
+	for name, own := range map[string]func(testing.TB) *testdb.Server{"postgres": testdb.OwnPostgres, "mariadb": testdb.OwnMariaDB} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			primary := own(t)
+			db := primary.Database(t)
+			db.Do(t, "CREATE TABLE a (id int primary key)", "INSERT INTO a VALUES (1), (2)")
+			replica := primary.Replica(t)
+			copied := db.On(t, replica)
+			count := func(want int) {
+				t.Helper()
+				var n int
+				if err := copied.QueryRowContext(t.Context(), "SELECT count(*) FROM a").Scan(&n); err != nil || n != want {
+					t.Fatalf("got %d rows (%v), want %d", n, err, want)
+				}
+			}
+			count(2)
+			replica.Hold(t)
+			db.Do(t, "INSERT INTO a VALUES (3)")
+			count(2)
+			replica.Release(t)
+			replica.Replayed(t, primary)
+			count(3)
+		})
+	}
+}

@@ -2,8 +2,6 @@ package testdb
 
 import (
 	"context"
-	"errors"
-	"io"
 	"io/fs"
 	"os"
 	"os/exec"
@@ -76,22 +74,4 @@ func stage(in install, folder string) (install, error) {
 		return copyFile(path, target)
 	})
 	return installed(folder), err
-}
-
-func copyFile(path, target string) (err error) {
-	from, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	defer from.Close()
-	info, err := from.Stat()
-	if err != nil {
-		return err
-	}
-	to, err := os.OpenFile(target, os.O_WRONLY|os.O_CREATE|os.O_EXCL, info.Mode().Perm())
-	if err != nil {
-		return err
-	}
-	_, err = io.Copy(to, from)
-	return errors.Join(err, to.Close())
 }
