@@ -112,13 +112,13 @@ WITH
             countIf(s.counts AND (s.numerator IS NULL OR s.denominator IS NULL)) AS without_parts,
             sumIf(ifNull(s.numerator, 0), s.counts) AS numerators,
             sumIf(ifNull(s.denominator, 0), s.counts) AS denominators,
-            -- Means above the cities are means of cities: a sum and a weight for each.
-            sumMapIf([s.step.3], [s.value * ifNull(s.denominator, 1)], s.counts AND s.how = 'mean') AS sums,
-            sumMapIf([s.step.3], [ifNull(s.denominator, 1)], s.counts AND s.how = 'mean') AS weights,
+            -- Means above the cities are means of cities: a sum and a weight for each, in one map, because sumMap drops a key
+            -- all of whose sums are 0.
+            sumMapIf([s.step.3], [s.value * ifNull(s.denominator, 1)], [ifNull(s.denominator, 1)], s.counts AND s.how = 'mean') AS sums,
             uniqExactIf(sipHash64(s.subject), s.counts AND s.how = 'distinct' AND s.subject != '') AS subjects,
             multiIf(
                 kind = 'ratio', multiIf(without_parts = 0 AND denominators != 0, numerators / denominators, figures = 1, total, NULL),
-                kind = 'mean', arrayAvg(arrayMap((x, y) -> x / y, sums.2, weights.2)),
+                kind = 'mean', arrayAvg(arrayMap((x, y) -> x / y, sums.2, sums.3)),
                 kind = 'max', maxIf(s.value, s.counts),
                 kind = 'distinct', multiIf(subjects > 0, toFloat64(subjects), figures = 1, total, NULL),
                 kind = 'none', reported,
