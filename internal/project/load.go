@@ -45,7 +45,7 @@ func Load(dir string, registry *connectors.Registry) (*Project, problem.List) {
 		return nil, l.problems
 	}
 	l.schemas()
-	l.indicators()
+	l.measures()
 	l.sources()
 	l.mappings()
 	l.problems = slices.Compact(l.sorted())
@@ -301,16 +301,19 @@ func (l *loader) regions() *schemas.Regions {
 	return regions
 }
 
-func (l *loader) indicators() {
-	var files []schemas.File
-	for _, name := range l.list("indicators", ".yaml", ".yml") {
-		if data, ok := l.read(name, maxFileBytes); ok {
-			files = append(files, schemas.File{Name: name, Data: data})
+// measures reads the project's indicators and indexes.
+func (l *loader) measures() {
+	files := map[string][]schemas.File{}
+	for _, folder := range []string{"indicators", "indexes"} {
+		for _, name := range l.list(folder, ".yaml", ".yml") {
+			if data, ok := l.read(name, maxFileBytes); ok {
+				files[folder] = append(files[folder], schemas.File{Name: name, Data: data})
+			}
 		}
 	}
-	indicators, problems := schemas.LoadIndicators(files...)
+	measures, problems := schemas.LoadMeasures(l.p.set, files["indicators"], files["indexes"])
 	l.problems = append(l.problems, problems...)
-	l.p.indicators = indicators
+	l.p.measures = measures
 }
 
 // sourcesFolder holds one file for each source.
@@ -506,7 +509,7 @@ func (l *loader) connector(f *sourceFile, broken problem.List) {
 // mappings reads the lookup tables and checks all mappings against schemas and regions.
 func (l *loader) mappings() {
 	shape := &transform.Shape{Set: l.p.set}
-	for _, i := range l.p.indicators {
+	for _, i := range l.p.measures.Indicators {
 		shape.Indicators = append(shape.Indicators, i.Code)
 	}
 	slices.Sort(shape.Indicators)
