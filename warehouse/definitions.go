@@ -18,6 +18,7 @@ type indicatorVersionRow struct {
 	Description string    `ch:"description"`
 	FactsSchema string    `ch:"facts_schema"`
 	FactsFields []string  `ch:"facts_fields"`
+	Tasks       []string  `ch:"tasks"`
 	bandColumns
 	Deleted bool `json:"-"`
 }
@@ -79,7 +80,7 @@ func (w *Warehouse) syncDefinitions(ctx context.Context, steps map[string]applie
 		titles[i.Code] = i.Title.Zh
 		for _, v := range i.History() {
 			row := indicatorVersionRow{Code: i.Code, Version: v.Version, ValidFrom: cmp.Or(v.Begins(), unknownFrom), ValidTo: v.Ends(),
-				Owner: v.Owner, Description: v.Description, bandColumns: bandsOf(v.Bands)}
+				Owner: v.Owner, Description: v.Description, Tasks: i.Tasks, bandColumns: bandsOf(v.Bands)}
 			if i.Facts != nil {
 				row.FactsSchema, row.FactsFields = i.Facts.Schema, append([]string{i.Facts.Time, i.Facts.Region}, i.Facts.Fields...)
 			}

@@ -47,6 +47,7 @@ var Views = []string{
 	"issue_closure",
 	"loop_step",
 	"task_status",
+	"missing_link",
 	"evaluation_score",
 	"lineage",
 	"observation_history",

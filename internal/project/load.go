@@ -48,6 +48,7 @@ func Load(dir string, registry *connectors.Registry) (*Project, problem.List) {
 	l.measures()
 	l.sources()
 	l.mappings()
+	l.taskLinks()
 	l.problems = slices.Compact(l.sorted())
 	l.p.faulty = map[string]bool{}
 	for _, p := range l.problems {
@@ -314,6 +315,25 @@ func (l *loader) measures() {
 	measures, problems := schemas.LoadMeasures(l.p.set, files["indicators"], files["indexes"])
 	l.problems = append(l.problems, problems...)
 	l.p.measures = measures
+}
+
+// taskLinks checks that there is a source of tasks where indicators count the targets of some. Which tasks there are stands in the
+// warehouse: its view missing_link tells those that are not.
+func (l *loader) taskLinks() {
+	if l.p.shape == nil || slices.ContainsFunc(l.p.shape.Streams, func(s transform.StreamShape) bool { return s.Map.Schema == "task" }) {
+		return
+	}
+	for _, name := range l.list("indicators", ".yaml", ".yml") {
+		data, ok := l.read(name, maxFileBytes)
+		if !ok {
+			continue
+		}
+		var one schemas.Indicator
+		if doc, problems := yamlfile.Decode(name, data, &one); len(problems) == 0 && len(one.Tasks) > 0 {
+			l.add(doc.At("tasks"), fmt.Sprintf("indicator %s counts targets of tasks, and no source of this project brings tasks", one.Code),
+				"map a source to the schema task, or remove tasks")
+		}
+	}
 }
 
 // sourcesFolder holds one file for each source.

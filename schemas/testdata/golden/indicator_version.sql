@@ -8,6 +8,7 @@ CREATE TABLE IF NOT EXISTS `headwater`.`indicator_version`
     `description` String DEFAULT '' COMMENT '说明 / Description: What is counted, and by which rule.' CODEC(ZSTD(1)),
     `facts_schema` String DEFAULT '' COMMENT '事实模式 / Source schema: Standard schema from whose records the figure is counted; empty for figures that are reported.' CODEC(ZSTD(1)),
     `facts_fields` Array(String) COMMENT '事实字段 / Source fields: Fields of that schema that the figure depends on.' CODEC(ZSTD(1)),
+    `tasks` Array(String) COMMENT '关联任务 / Tasks: Tasks whose targets the indicator counts.' CODEC(ZSTD(1)),
     `green` Nullable(Float64) COMMENT '绿色界限 / Green: A figure at least as good is green.' CODEC(ZSTD(1)),
     `blue` Nullable(Float64) COMMENT '蓝色界限 / Blue: A figure at least as good, and not green, is blue.' CODEC(ZSTD(1)),
     `yellow` Nullable(Float64) COMMENT '黄色界限 / Yellow: A figure at least as good, and not blue, is yellow.' CODEC(ZSTD(1)),
