@@ -44,7 +44,7 @@ WITH
             if(isNull(value), NULL, toNullable(rank() OVER (PARTITION BY indicator, grain, period, parent ORDER BY worse ASC NULLS LAST))) AS place,
             count(value) OVER s AS having_figure,
             avg(value) OVER s AS average,
-            stddevPop(value) OVER s AS deviation
+            stddevPopStable(value) OVER s AS deviation
         FROM child
         WINDOW s AS (PARTITION BY indicator, grain, period, parent)
     )
