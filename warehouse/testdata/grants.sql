@@ -108,6 +108,7 @@ GRANT SELECT ON `headwater`.hotline_performance TO `headwater_reader_role`;
 GRANT SELECT ON `headwater`.issue_closure TO `headwater_reader_role`;
 GRANT SELECT ON `headwater`.loop_step TO `headwater_reader_role`;
 GRANT SELECT ON `headwater`.task_status TO `headwater_reader_role`;
+GRANT SELECT ON `headwater`.missing_link TO `headwater_reader_role`;
 GRANT SELECT ON `headwater`.evaluation_score TO `headwater_reader_role`;
 GRANT SELECT ON `headwater`.lineage TO `headwater_reader_role`;
 GRANT SELECT ON `headwater`.observation_history TO `headwater_reader_role`;
