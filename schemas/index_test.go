@@ -2,6 +2,7 @@ package schemas_test
 
 import (
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -131,25 +132,70 @@ func TestAVersionEndsWhereTheNextBegins(t *testing.T) {
 
 func TestFactsThatAreNotThereAreTold(t *testing.T) {
 	t.Parallel()
-	file := func(unit, facts string) string {
-		return "indicator: X\ntitle: { zh: 某, en: X }\nunit: " + unit + "\naggregation: sum\nfacts: " + facts + "\n"
+	file := func(unit, aggregation, facts string) string {
+		return "indicator: X\ntitle: { zh: 某, en: X }\nunit: " + unit + "\naggregation: " + aggregation + "\nfacts: " + facts + "\n"
 	}
-	if m, err := measures([]string{file("件", "{ schema: issue, time: found_on, fields: [status, closed_on] }"), strings.Replace(file("元", "{ schema: project, time: due_on, fields: [investment] }"), "X\n", "Y\n", 1)}, nil); err != nil || m.Indicators[0].Facts.Region != "region" {
-		t.Errorf("got %+v, %v", m, err)
+	m, err := measures([]string{
+		file("件", "sum", `{ schema: issue, time: found_on, where: ["status = closed", "closed_on <= due_on", "repeated = 0"] }`),
+		strings.Replace(file("元", "sum", "{ schema: project, time: due_on, measure: sum, field: investment }"), "X\n", "Y\n", 1),
+		strings.Replace(file("\"1\"", "ratio", `{ schema: hotline_case, time: due_at, where: ["closed_at<=due_at"], of: ["status != 已撤销", "due_at is present", "opened_at >= 2020-01-01"] }`), "X\n", "Z\n", 1),
+	}, nil)
+	if err != nil {
+		t.Fatal(err)
 	}
-	for name, c := range map[string]struct{ text, want string }{
-		"no such schema":          {file("件", "{ schema: isue, time: found_on }"), `i1.yaml:5:10: there is no schema "isue" to count (did you mean "issue"?)`},
-		"Headwater's own table":   {file("件", "{ schema: ledger, time: at }"), `there is no schema "ledger" to count`},
-		"no such field":           {file("件", "{ schema: issue, time: found_on, fields: [closed_at] }"), `the schema issue has no field "closed_at" (did you mean "closed_on"?)`},
-		"no such time":            {file("件", "{ schema: issue, time: day }"), `the schema issue has no field "day"`},
-		"a time that is a text":   {file("件", "{ schema: issue, time: title }"), `field "title" is a string (name a date or timestamp field)`},
-		"a region that is a text": {file("件", "{ schema: issue, time: found_on, region: title }"), `field "title" is a string (name a region field)`},
-		"a field twice":           {file("件", "{ schema: issue, time: found_on, fields: [status, status] }"), "field status is there twice"},
-		"units that differ":       {file("万元", "{ schema: project, time: due_on, fields: [investment] }"), `the indicator's unit is "万元" and that of project.investment is "元"`},
+	if got, want := fmt.Sprint(m.Indicators[0].Facts.Used()), "[found_on region status closed_on due_on repeated]"; got != want {
+		t.Errorf("fields: got %s, want %s", got, want)
+	}
+	if where, of := m.Indicators[2].Facts.Conditions(); len(where) != 1 || where[0].Other.Name != "due_at" || of[0].Value != "cancelled" || of[1].Op != "present" || of[2].Value != "2020-01-01" {
+		t.Errorf("conditions: %+v, %+v", where, of)
+	}
+	for name, c := range map[string]struct{ aggregation, facts, want string }{
+		"no such schema":             {"sum", "{ schema: isue, time: found_on }", `i1.yaml:5:10: there is no schema "isue" to count (did you mean "issue"?)`},
+		"Headwater's own table":      {"sum", "{ schema: ledger, time: at }", `there is no schema "ledger" to count`},
+		"no such time":               {"sum", "{ schema: issue, time: day }", `the schema issue has no field "day"`},
+		"a time that is a text":      {"sum", "{ schema: issue, time: title }", `field "title" is a string (name a date or timestamp field)`},
+		"a region that is a text":    {"sum", "{ schema: issue, time: found_on, region: title }", `field "title" is a string (name a region field)`},
+		"no such field":              {"sum", "{ schema: issue, time: found_on, where: [closed_at is present] }", `i1.yaml:5:49: the schema issue has no field "closed_at" (did you mean "closed_on"?)`},
+		"no such field to sum":       {"sum", "{ schema: project, time: due_on, measure: sum, field: invest }", `the schema project has no field "invest"`},
+		"a text to sum":              {"sum", "{ schema: project, time: due_on, measure: sum, field: name }", `field "name" is a string (name a number)`},
+		"units that differ":          {"sum", "{ schema: project, time: due_on, measure: sum, field: investment }", `the indicator's unit is "件" and that of project.investment is "元"`},
+		"a count with a field":       {"sum", "{ schema: project, time: due_on, field: investment }", "records are counted, whatever their fields"},
+		"a sum of nothing":           {"sum", "{ schema: project, time: due_on, measure: sum }", "measure sum needs a field"},
+		"a mean of records":          {"mean", "{ schema: issue, time: found_on }", "a count of records and aggregation mean do not go together (aggregation can be sum or ratio)"},
+		"a ratio of nothing":         {"ratio", "{ schema: issue, time: found_on }", "of says what a ratio is a part of"},
+		"a sum that is a part":       {"sum", "{ schema: issue, time: found_on, of: [] }", "of says what a ratio is a part of"},
+		"no condition":               {"sum", "{ schema: issue, time: found_on, where: [closed] }", `"closed" is no condition`},
+		"a code that there is not":   {"sum", "{ schema: issue, time: found_on, where: [status = done] }", `"done" is no value of status (write one of`},
+		"a number that is none":      {"sum", "{ schema: project, time: due_on, where: [target > many] }", `"many" is no value of target`},
+		"a day that is none":         {"sum", "{ schema: issue, time: found_on, where: [found_on > 2021-02-30] }", "write a day"},
+		"texts in order":             {"sum", "{ schema: issue, time: found_on, where: [title > x] }", "a string has no order"},
+		"a day against a code":       {"sum", "{ schema: issue, time: found_on, where: [found_on = status] }", "compare fields of one type"},
+		"an injection is but a text": {"sum", `{ schema: issue, time: found_on, where: ["repeated = 0) OR (1 = 1"] }`, "write a number or a field"},
 	} {
-		if m, err := measures([]string{c.text}, nil); len(m.Indicators) > 0 || err == nil || !strings.Contains(err.Error(), c.want) {
+		if m, err := measures([]string{file("件", c.aggregation, c.facts)}, nil); len(m.Indicators) > 0 || err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: got %v, want %q", name, err, c.want)
 		}
+	}
+}
+
+// TestTheFilesInTheDocsAreRight reads the examples of docs/indicators.md as a project would.
+func TestTheFilesInTheDocsAreRight(t *testing.T) {
+	t.Parallel()
+	page, err := os.ReadFile("../docs/indicators.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	indicators, indexes := []string{casesYAML, tracedYAML}, []string{}
+	for _, block := range strings.Split(string(page), "```yaml\n")[1:] {
+		text, _, _ := strings.Cut(block, "```")
+		if strings.HasPrefix(text, "index:") {
+			indexes = append(indexes, text)
+		} else {
+			indicators = append(indicators, text)
+		}
+	}
+	if m, err := measures(indicators, indexes); err != nil || len(m.Indicators) != 3 || len(m.Indexes) != 1 {
+		t.Errorf("%d indicators and %d indexes: %v", len(m.Indicators), len(m.Indexes), err)
 	}
 }
 

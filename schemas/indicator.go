@@ -39,14 +39,6 @@ type IndicatorVersion struct {
 	Description string `yaml:"description,omitempty" json:"description,omitempty" desc:"What is counted in this time, and by which rule."`
 }
 
-// Facts says from which records of a standard schema an indicator is counted.
-type Facts struct {
-	Schema string   `yaml:"schema" json:"schema" required:"true" desc:"Standard schema of the records."`
-	Time   string   `yaml:"time" json:"time" required:"true" desc:"Field that says which period a record belongs to."`
-	Region string   `yaml:"region,omitempty" json:"region,omitempty" desc:"Field that says which region a record belongs to (default region)."`
-	Fields []string `yaml:"fields,omitempty" json:"fields,omitempty" desc:"Other fields that the figure depends on."`
-}
-
 // Bands are the thresholds of the five colours 绿 蓝 黄 橙 红: a figure at least as good as one has its colour, a worse one than all
 // is red. A colour may be left out.
 type Bands struct {
@@ -170,7 +162,7 @@ func (l *measureLoader) indicator(f File) (Indicator, bool) {
 	one.Bands.check(&out, []any{"bands"}, one.Direction)
 	if one.Facts != nil {
 		facts := *one.Facts
-		facts.Region = cmp.Or(facts.Region, "region")
+		facts.Region, facts.Measure = cmp.Or(facts.Region, "region"), cmp.Or(facts.Measure, "count")
 		one.Facts = &facts
 		l.facts(&out, one)
 	}
@@ -207,52 +199,6 @@ func twice(out *faults, path []any, what string, list []string) {
 			out.add(at(path, i), fmt.Sprintf("%s %s is there twice", what, one), "remove one of them")
 		}
 	}
-}
-
-// facts checks that there are the records and fields that an indicator is counted from, and that units agree.
-func (l *measureLoader) facts(out *faults, one Indicator) {
-	schema, ok := l.set.Schema(one.Facts.Schema)
-	if !ok || !schema.Lineage {
-		fix := "name a schema of the data dictionary"
-		if s := yamlfile.Suggest(one.Facts.Schema, l.set.Names()); s != "" {
-			fix = fmt.Sprintf("did you mean %q?", s)
-		}
-		out.add([]any{"facts", "schema"}, fmt.Sprintf("there is no schema %q to count", clip(one.Facts.Schema)), fix)
-		return
-	}
-	names := make([]string, len(schema.Fields))
-	for i, f := range schema.Fields {
-		names[i] = f.Name
-	}
-	field := func(name string, path ...any) (Field, bool) {
-		f, ok := schema.Field(name)
-		if !ok {
-			fix := "its fields are " + strings.Join(names, ", ")
-			if s := yamlfile.Suggest(name, names); s != "" {
-				fix = fmt.Sprintf("did you mean %q?", s)
-			}
-			out.add(append([]any{"facts"}, path...), fmt.Sprintf("the schema %s has no field %q", schema.Name, clip(name)), fix)
-		}
-		return f, ok
-	}
-	if f, ok := field(one.Facts.Time, "time"); ok && f.Type.Kind != KindDate && f.Type.Kind != KindTimestamp {
-		out.add([]any{"facts", "time"}, fmt.Sprintf("field %q is a %s", f.Name, f.Type), "name a date or timestamp field")
-	}
-	if f, ok := field(one.Facts.Region, "region"); ok && f.Type.Kind != KindRegion {
-		out.add([]any{"facts", "region"}, fmt.Sprintf("field %q is a %s", f.Name, f.Type), "name a region field")
-	}
-	twice(out, []any{"facts", "fields"}, "field", one.Facts.Fields)
-	for i, name := range one.Facts.Fields {
-		// What is summed is summed in its own unit; a ratio or a count has another one than its parts.
-		f, ok := field(name, "fields", i)
-		if ok && one.Aggregation == "sum" && f.Type.isNumber() && f.Unit != "" && f.Unit != one.Unit {
-			out.add([]any{"unit"}, fmt.Sprintf("the indicator's unit is %q and that of %s.%s is %q", one.Unit, schema.Name, f.Name, f.Unit), "use the field's unit")
-		}
-	}
-}
-
-func (t Type) isNumber() bool {
-	return t.Kind == KindInt64 || t.Kind == KindFloat64 || t.Kind == KindDecimal
 }
 
 // check finds thresholds that no figure could meet in their order. A nil b has none.

@@ -82,7 +82,7 @@ func (w *Warehouse) syncDefinitions(ctx context.Context, steps map[string]applie
 			row := indicatorVersionRow{Code: i.Code, Version: v.Version, ValidFrom: cmp.Or(v.Begins(), unknownFrom), ValidTo: v.Ends(),
 				Owner: v.Owner, Description: v.Description, Tasks: i.Tasks, bandColumns: bandsOf(v.Bands)}
 			if i.Facts != nil {
-				row.FactsSchema, row.FactsFields = i.Facts.Schema, append([]string{i.Facts.Time, i.Facts.Region}, i.Facts.Fields...)
+				row.FactsSchema, row.FactsFields = i.Facts.Schema, i.Facts.Used()
 			}
 			versions = append(versions, row)
 		}

@@ -48,7 +48,7 @@ type indicatorRow struct {
 var unknownFrom = time.Date(1900, 1, 1, 0, 0, 0, 0, time.UTC)
 
 // Sync fills the tables region and region_path from the set, and those of indicators and indexes from the project's, each index after
-// those that it is made of. It does nothing for a table whose content has not changed since the last time; rows that are gone are
+// those that it is made of, and makes the view indicator_fact. It does nothing for a table whose content has not changed since the last time; rows that are gone are
 // marked as deleted. Call it after Migrate.
 func (w *Warehouse) Sync(ctx context.Context, set *schemas.Set, indicators []schemas.Indicator, indexes ...schemas.Index) error {
 	w.migrating.Lock()
@@ -85,7 +85,10 @@ func (w *Warehouse) Sync(ctx context.Context, set *schemas.Set, indicators []sch
 	}); err != nil {
 		return err
 	}
-	return w.syncDefinitions(ctx, steps, indicators, indexes)
+	if err := w.syncDefinitions(ctx, steps, indicators, indexes); err != nil {
+		return err
+	}
+	return w.syncFacts(ctx, steps, set, indicators)
 }
 
 // content is what a table shall hold, and how its rows are told apart and marked.
