@@ -113,6 +113,7 @@ GRANT SELECT ON `headwater`.evaluation_score TO `headwater_reader_role`;
 GRANT SELECT ON `headwater`.lineage TO `headwater_reader_role`;
 GRANT SELECT ON `headwater`.observation_history TO `headwater_reader_role`;
 GRANT SELECT ON `headwater`.correction TO `headwater_reader_role`;
+GRANT SELECT ON `headwater`.indicator_fact TO `headwater_reader_role`;
 CREATE USER IF NOT EXISTS `headwater_reader` HOST NONE;
 GRANT `headwater_reader_role` TO `headwater_reader`;
 -- Then: ALTER USER `headwater_reader` IDENTIFIED WITH sha256_password BY '…' HOST ANY;
