@@ -121,7 +121,8 @@ func (t Type) isNumber() bool {
 	return t.Kind == KindInt64 || t.Kind == KindFloat64 || t.Kind == KindDecimal
 }
 
-// lookUp finds a field, or says which there are.
+// lookUp finds a field that may be counted by, or says which there are. All indicators are counted in one view, and who may not read
+// one field that it reads could read none of them: personal fields are left out.
 func (s *Schema) lookUp(out *faults, name string, path ...any) (Field, bool) {
 	f, ok := s.Field(name)
 	if !ok {
@@ -134,6 +135,9 @@ func (s *Schema) lookUp(out *faults, name string, path ...any) (Field, bool) {
 			fix = fmt.Sprintf("did you mean %q?", near)
 		}
 		out.add(path, fmt.Sprintf("the schema %s has no field %q", s.Name, clip(name)), fix)
+	} else if f.IsPersonal() {
+		out.add(path, fmt.Sprintf("the field %s is %s: who may not read it could read no indicator that is counted from records", name, f.Sensitivity), "count by another field")
+		return f, false
 	}
 	return f, ok
 }

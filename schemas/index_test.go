@@ -158,6 +158,7 @@ func TestFactsThatAreNotThereAreTold(t *testing.T) {
 		"no such field":              {"sum", "{ schema: issue, time: found_on, where: [closed_at is present] }", `i1.yaml:5:49: the schema issue has no field "closed_at" (did you mean "closed_on"?)`},
 		"no such field to sum":       {"sum", "{ schema: project, time: due_on, measure: sum, field: invest }", `the schema project has no field "invest"`},
 		"a text to sum":              {"sum", "{ schema: project, time: due_on, measure: sum, field: name }", `field "name" is a string (name a number)`},
+		"a personal field":           {"distinct", "{ schema: hotline_case, time: due_at, measure: distinct, field: phone }", "the field phone is personal"},
 		"units that differ":          {"sum", "{ schema: project, time: due_on, measure: sum, field: investment }", `the indicator's unit is "件" and that of project.investment is "元"`},
 		"a count with a field":       {"sum", "{ schema: project, time: due_on, field: investment }", "records are counted, whatever their fields"},
 		"a sum of nothing":           {"sum", "{ schema: project, time: due_on, measure: sum }", "measure sum needs a field"},

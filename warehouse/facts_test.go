@@ -17,7 +17,7 @@ func TestIndicatorsAreCountedFromRecords(t *testing.T) {
 	measures, problems := schemas.LoadMeasures(schemas.Standard(), []schemas.File{
 		file("CASES", "sum", "month", "{ schema: hotline_case, time: opened_at, where: [status != cancelled] }"),
 		file("IN-TIME", "ratio", "quarter", "{ schema: hotline_case, time: due_at, where: [closed_at <= due_at], of: [status != cancelled] }"),
-		file("CALLERS", "distinct", "year", "{ schema: hotline_case, time: opened_at, measure: distinct, field: phone }"),
+		file("HANDLERS", "distinct", "year", "{ schema: hotline_case, time: opened_at, measure: distinct, field: handler }"),
 		file("WAITING", "sum", "day", "{ schema: hotline_case, time: opened_at, where: [closed_at is absent, opened_at >= 2021-06-02] }"),
 		file("LARGEST", "max", "half", "{ schema: target, time: due, measure: max, field: value }"),
 		file("TARGETS", "sum", "year", `{ schema: target, time: due, measure: sum, field: value, where: ["document = it's"] }`),
@@ -28,7 +28,7 @@ func TestIndicatorsAreCountedFromRecords(t *testing.T) {
 		t.Fatal(problems)
 	}
 	b := analysis(t, measures.Indicators...)
-	b.sql(`INSERT INTO $db.hotline_case (case_id, region, opened_at, due_at, closed_at, status, phone, _version, _deleted) VALUES
+	b.sql(`INSERT INTO $db.hotline_case (case_id, region, opened_at, due_at, closed_at, status, handler, _version, _deleted) VALUES
 		('1','330203','2021-06-01 00:30:00','2021-06-10 08:00:00','2021-06-09 08:00:00','closed','h1',1,0),
 		('2','330203','2021-06-02 08:00:00','2021-06-10 08:00:00','2021-06-11 08:00:00','closed','h2',1,0),
 		('3','330205','2021-06-30 23:30:00','2021-07-10 08:00:00',NULL,'open','h1',1,0),
@@ -44,7 +44,7 @@ func TestIndicatorsAreCountedFromRecords(t *testing.T) {
 	}
 	b.rowsOf(query("CASES"), "330200 2021-06-01 3 3", "330100 2021-06-01 1 1", "330000 2021-06-01 4 4")
 	b.rowsOf(query("IN-TIME"), "330200 2021-04-01 0.5 2", "330100 2021-04-01 0 1", "330000 2021-04-01 0.3333 3", "330200 2021-07-01 0 1", "330000 2021-07-01 0 1")
-	b.rowsOf(query("CALLERS"), "330200 2021-01-01 2 3", "330100 2021-01-01 1 1", "330000 2021-01-01 3 4")
+	b.rowsOf(query("HANDLERS"), "330200 2021-01-01 2 3", "330100 2021-01-01 1 1", "330000 2021-01-01 3 4")
 	b.rowsOf(query("WAITING"), "330200 2021-06-30 1 1", "330000 2021-06-30 1 1")
 	b.rowsOf(query("LARGEST"), "330200 2021-07-01 5 2", "330000 2021-07-01 5 2")
 	b.rowsOf(query("TARGETS"), "330200 2021-01-01 5 1", "330000 2021-01-01 5 1")
