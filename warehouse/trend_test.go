@@ -2,6 +2,7 @@ package warehouse_test
 
 import (
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"slices"
 	"testing"
@@ -81,6 +82,10 @@ func TestTrendAndRankingByHand(t *testing.T) {
 	check("parts of a ratio's change", "SELECT region, round(contribution, 9), round(parent_change, 9) FROM $db.indicator_ranking WHERE indicator = 'R' AND parent = '330200' AND period = '2021-06-01' ORDER BY region",
 		row(330203, -0.02, 0.13), row(330205, 0.15, 0.13))
 
+	// Of the year's 400 there are 180 to the end of June, when 181 of 365 days have passed.
+	b.target("S", "330200", 2021, "2021-12-31", 400, "")
+	check("to the target and to the time", "SELECT toMonth(period), target, distance_to_target, round(distance_to_time, 9) FROM $db.indicator_trend WHERE indicator = 'S' AND region = '330200' AND period >= '2021-05-01' ORDER BY period",
+		row(5, 400, 300, math.Round((100.0/400-151.0/365)*1e9)/1e9), row(6, 400, 220, math.Round((180.0/400-181.0/365)*1e9)/1e9), row(8, 400, 130, math.Round((270.0/400-243.0/365)*1e9)/1e9))
 	// A late correction of June changes June, and August not at all.
 	late := s("S", "330205", 2021, 6, 40)
 	late.extracted = time.Date(2022, 3, 1, 0, 0, 0, 0, time.UTC)
