@@ -28,6 +28,7 @@ const factHead = `CREATE OR REPLACE VIEW indicator_fact
     denominator Nullable(Float64) COMMENT '分母 / Of a ratio, what it is a part of',
     records UInt64 COMMENT '记录数 / Records that went into it'
 )
+SQL SECURITY INVOKER
 AS
 `
 
@@ -162,15 +163,19 @@ func conditionsSQL(conditions []schemas.Condition) string {
 	parts := []string{}
 	for _, c := range conditions {
 		field := quoteName(c.Field.Name)
+		unknown := "0" // what has no value meets no comparison, but that it is another one
+		if c.Op == "!=" {
+			unknown = "1"
+		}
 		switch {
 		case c.Op == "present":
 			parts = append(parts, "isNotNull("+field+")")
 		case c.Op == "absent":
 			parts = append(parts, "isNull("+field+")")
 		case c.Other != nil:
-			parts = append(parts, "ifNull("+field+" "+c.Op+" "+quoteName(c.Other.Name)+", 0)")
+			parts = append(parts, "ifNull("+field+" "+c.Op+" "+quoteName(c.Other.Name)+", "+unknown+")")
 		default:
-			parts = append(parts, "ifNull("+field+" "+c.Op+" "+literalSQL(c)+", 0)")
+			parts = append(parts, "ifNull("+field+" "+c.Op+" "+literalSQL(c)+", "+unknown+")")
 		}
 	}
 	if len(parts) == 0 {

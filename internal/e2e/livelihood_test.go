@@ -38,6 +38,7 @@ func TestTheDemoProjectComesOutAsItsGeneratorExpects(t *testing.T) {
 	compareStreams(t, p, want.Streams)
 	compareRollup(t, p, want.Rollup)
 	compareIndex(t, p, want.Rollup)
+	compareFacts(t, p)
 	compareDisagreements(t, p, want.Disagreements)
 	compareTrace(t, p)
 	nothingPersonal(t, p)
@@ -186,6 +187,19 @@ func compareIndex(t *testing.T, p *project, figures []livelihood.Figure) {
 	}
 	if there != len(sums) || there < 12*5 {
 		t.Errorf("%d scores of the index, want %d", there, len(sums))
+	}
+}
+
+// compareFacts holds an indicator that is counted from records against the hotline's own view.
+func compareFacts(t *testing.T, p *project) {
+	t.Helper()
+	const both = `(SELECT region, toDate(period, 'Asia/Shanghai') AS month, numerator AS good, denominator AS due FROM indicator_fact WHERE indicator = 'LV-HOTLINE') AS f
+		FULL OUTER JOIN (SELECT region, toDate(month) AS month, toFloat64(closed_in_time) AS good, toFloat64(due) AS due FROM hotline_performance WHERE due > 0) AS h ON h.region = f.region AND h.month = f.month`
+	for _, r := range p.query(t, "SELECT f.region AS region, h.region AS other, f.month AS month, f.good, f.due, h.good, h.due FROM "+both+" WHERE f.region != h.region OR f.good != h.good OR f.due != h.due") {
+		t.Errorf("counted from records and by the hotline's view: %v", r)
+	}
+	if n := p.one(t, "SELECT count() > 50 FROM "+both); fmt.Sprint(n) != "1" {
+		t.Errorf("hardly any region and month is compared: %v", n)
 	}
 }
 
