@@ -155,7 +155,7 @@ func (s *Session) prepareWarehouse(ctx context.Context) error {
 	if len(changes) > 0 {
 		s.opts.Logger.Info("the warehouse's tables and views were brought up to date", "changes", len(changes))
 	}
-	if err := s.warehouse.Sync(ctx, s.project.Set(), s.project.Indicators()); err != nil {
+	if err := s.warehouse.Sync(ctx, s.project.Set(), s.project.Indicators(), s.project.Indexes()...); err != nil {
 		return fmt.Errorf("bring regions and indicators up to date: %w", err)
 	}
 	return nil

@@ -292,6 +292,12 @@ func (r Rule) checkOnField(out *faults, path []any, f Field) {
 			out.add(path, "min_date is after max_date: nothing can pass", "")
 		}
 	}
+	if r.Past {
+		conditions++
+		if kind != KindDate && kind != KindTimestamp {
+			out.add(at(path, "past"), fmt.Sprintf("past is for dates, and %s is a %s", f.Name, f.Type), "")
+		}
+	}
 	text := kind == KindString
 	if r.Pattern != "" {
 		conditions++
@@ -318,7 +324,7 @@ func (r Rule) checkOnField(out *faults, path []any, f Field) {
 		}
 	}
 	if conditions != 1 {
-		out.add(path, fmt.Sprintf("the rule says %d conditions", conditions), "write one condition a rule: a range of numbers, a range of dates, pattern, one_of or check")
+		out.add(path, fmt.Sprintf("the rule says %d conditions", conditions), "write one condition a rule: a range of numbers, a range of dates, past, pattern, one_of or check")
 	}
 }
 
@@ -328,7 +334,7 @@ func (r Rule) checkOnRecord(out *faults, path []any) {
 	if r.Name == "" {
 		out.add(path, "the rule has no name", "rows that break it are counted under its name")
 	}
-	if r.Min != nil || r.Max != nil || r.MinDate != "" || r.MaxDate != "" || r.Pattern != "" || len(r.OneOf) > 0 || r.Check != "" {
+	if r.Min != nil || r.Max != nil || r.MinDate != "" || r.MaxDate != "" || r.Past || r.Pattern != "" || len(r.OneOf) > 0 || r.Check != "" {
 		out.add(path, "a rule of the whole record is an expression", "move the other conditions to the field")
 	}
 	if strings.TrimSpace(r.Expr) == "" {

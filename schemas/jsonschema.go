@@ -162,6 +162,9 @@ func (r Rule) jsonSchema() map[string]any {
 		}
 		out["enum"] = values
 	}
+	if r.Past {
+		out["x-past"] = true
+	}
 	if r.MinDate != "" {
 		out["x-min-date"] = r.MinDate
 	}

@@ -408,6 +408,7 @@ func TestImportReportsWhatIsWrong(t *testing.T) {
 		"its own parent":                    {own + "330103,下城区,county,330103,1983,,\n", "no code of a region above"},
 		"the same twice":                    {own + "330103,下城区,county,,1983,,\n330103,下城区,county,,1983,,\n", "list.csv:3:1: code 330103 is there twice at the same time"},
 		"two spans that overlap":            {own + "330103,下城区,county,,1983,1990,330105\n330103,某区,county,,1989,,\n", "list.csv:3:1: code 330103 is there twice at the same time"},
+		"a county under two cities at once": {own + "330103,下城区,county,330100,2000,,\n330103,下城区,county,330200,2021-04-09,,\n", "list.csv:3:1: code 330103 lies under 330100 and under 330200 at the same time (let one line end"},
 		"a line with too many fields":       {own + "330103,下城区,county,,1983,,,\n", "wrong number of fields"},
 		"a quote that does not close":       {own + "330103,\"下城区,county,,1983,,\n", "list.csv:"},
 		"another nation":                    {own + "200000,某国,nation,,,,\n", "the nation has the code 100000"},

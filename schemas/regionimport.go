@@ -142,8 +142,12 @@ func readFacts(r io.Reader, name string) ([]fact, problem.List) {
 		if err != nil {
 			_, at := position(reader, texts, column)
 			report(line, at, err.Error(), "")
-		} else if slices.ContainsFunc(lines[f.code], f.overlaps) {
-			report(line, 1, fmt.Sprintf("code %s is there twice at the same time", f.code), "")
+		} else if i := slices.IndexFunc(lines[f.code], f.overlaps); i >= 0 {
+			if other := lines[f.code][i]; other.parent != f.parent && other.parent != "" && f.parent != "" {
+				report(line, 1, fmt.Sprintf("code %s lies under %s and under %s at the same time", f.code, other.parent, f.parent), "let one line end, in its column to, on the day on which the other begins")
+			} else {
+				report(line, 1, fmt.Sprintf("code %s is there twice at the same time", f.code), "")
+			}
 		} else {
 			lines[f.code] = append(lines[f.code], f)
 			facts = append(facts, f)

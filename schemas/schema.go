@@ -58,12 +58,13 @@ func (f Field) IsPersonal() bool {
 
 // Rule is one condition on a field, or, with Expr, on the whole record.
 type Rule struct {
-	Name     string   `yaml:"name,omitempty" json:"name,omitempty" desc:"Stable name under which broken rows are counted. Defaults to FIELD.range, FIELD.pattern, FIELD.one_of or FIELD.check; required beside expr."`
+	Name     string   `yaml:"name,omitempty" json:"name,omitempty" desc:"Stable name under which broken rows are counted. Defaults to FIELD.range, FIELD.past, FIELD.pattern, FIELD.one_of or FIELD.check; required beside expr."`
 	Severity string   `yaml:"severity,omitempty" json:"severity,omitempty" enum:"error,warning" desc:"error (default: the row is quarantined) or warning (loaded and flagged)."`
 	Min      *float64 `yaml:"min,omitempty" json:"min,omitempty" desc:"Smallest number allowed."`
 	Max      *float64 `yaml:"max,omitempty" json:"max,omitempty" desc:"Largest number allowed."`
 	MinDate  string   `yaml:"min_date,omitempty" json:"min_date,omitempty" desc:"First day allowed, YYYY-MM-DD."`
 	MaxDate  string   `yaml:"max_date,omitempty" json:"max_date,omitempty" desc:"Last day allowed, YYYY-MM-DD."`
+	Past     bool     `yaml:"past,omitempty" json:"past,omitempty" desc:"The time may not lie after the moment at which the row was read. A day more is let pass, because clocks and zones differ."`
 	Pattern  string   `yaml:"pattern,omitempty" json:"pattern,omitempty" desc:"Regular expression (RE2) that the text must match."`
 	OneOf    []string `yaml:"one_of,omitempty" json:"one_of,omitempty" desc:"The texts allowed."`
 	Check    string   `yaml:"check,omitempty" json:"check,omitempty" enum:"uscc,org-code,resident-id" desc:"Check digit that must be right: uscc (GB 32100), org-code (GB 11714) or resident-id (GB 11643)."`
@@ -198,6 +199,8 @@ func (r Rule) kind() string {
 	switch {
 	case r.Check != "":
 		return "check"
+	case r.Past:
+		return "past"
 	case r.Pattern != "":
 		return "pattern"
 	case len(r.OneOf) > 0:

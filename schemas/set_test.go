@@ -274,7 +274,11 @@ func TestCodesAreValidForATime(t *testing.T) {
 
 func TestLoadIndicators(t *testing.T) {
 	t.Parallel()
-	got, problems := schemas.LoadIndicators(
+	load := func(files ...schemas.File) ([]schemas.Indicator, problem.List) {
+		measures, problems := schemas.LoadMeasures(schemas.Standard(), files, nil)
+		return measures.Indicators, problems
+	}
+	got, problems := load(
 		schemas.File{Name: "a.yaml", Data: []byte("indicator: LV-FACTORY\ntitle: { zh: 阳光工厂, en: Factories }\nunit: 家\naggregation: sum\ntime_aggregation: last\nlevels: [county, city]\n")},
 		schemas.File{Name: "b.yaml", Data: []byte("indicator: RATE\ntitle: { zh: 率, en: Rate }\naggregation: ratio\n")},
 	)
@@ -292,7 +296,7 @@ func TestLoadIndicators(t *testing.T) {
 		return "indicator: X\ntitle: { zh: 某, en: X }\naggregation: " + regions + "\ntime_aggregation: " + time + "\n"
 	}
 	for _, file := range []string{declared("sum", "last"), declared("ratio", "last"), declared("none", "none"), declared("mean", "sum"), declared("max", "max")} {
-		if got, problems := schemas.LoadIndicators(schemas.File{Name: "x.yaml", Data: []byte(file)}); len(got) != 1 || len(problems) > 0 {
+		if got, problems := load(schemas.File{Name: "x.yaml", Data: []byte(file)}); len(got) != 1 || len(problems) > 0 {
 			t.Errorf("%s: got %v, %v", file, got, problems)
 		}
 	}
@@ -310,13 +314,13 @@ func TestLoadIndicators(t *testing.T) {
 		"worst classes averaged":      {declared("max", "mean"), "no quantity that adds up"},
 		"a level twice":               {"indicator: X\ntitle: { zh: 某, en: X }\naggregation: sum\nlevels: [county, city, county]\n", "x.yaml:4:24: level county is there twice"},
 	} {
-		got, problems := schemas.LoadIndicators(schemas.File{Name: "x.yaml", Data: []byte(c.file)})
+		got, problems := load(schemas.File{Name: "x.yaml", Data: []byte(c.file)})
 		if len(got) > 0 || !strings.Contains(problems.Error(), c.want) {
 			t.Errorf("%s: got %v, %v, want %q", name, got, problems, c.want)
 		}
 	}
 	twice := []byte("indicator: X\ntitle: { zh: 某, en: X }\naggregation: sum\n")
-	if _, problems := schemas.LoadIndicators(schemas.File{Name: "a.yaml", Data: twice}, schemas.File{Name: "b.yaml", Data: twice}); !strings.Contains(problems.Error(), "b.yaml:1:1: indicator X is defined in a.yaml already") {
+	if _, problems := load(schemas.File{Name: "a.yaml", Data: twice}, schemas.File{Name: "b.yaml", Data: twice}); !strings.Contains(problems.Error(), "b.yaml:1:1: indicator X is defined in a.yaml already") {
 		t.Errorf("got %v", problems)
 	}
 }

@@ -69,7 +69,7 @@ func Roles(database string, set *schemas.Set) []Role {
 		}
 	}
 	reads = append(reads, "SELECT ON "+db+".region_path")
-	for _, view := range Views {
+	for _, view := range append(slices.Clone(Views), factView) {
 		if view != "quarantine_open" {
 			reads = append(reads, "SELECT ON "+db+"."+view)
 		}

@@ -218,7 +218,7 @@ func TestTheGrantsSufficeAndNoneIsTooMuch(t *testing.T) {
 	})
 	t.Run("the reader reads", func(t *testing.T) {
 		b := withRights(t, copied(t, made), reader.Grants)
-		for _, from := range append(slices.Clone(warehouse.Views), "observation", "hotline_case", "ledger", "region") {
+		for _, from := range append(slices.Clone(warehouse.Views), "indicator_fact", "observation", "hotline_case", "ledger", "region") {
 			err := read(b.ctx, b, "SELECT * FROM "+from)
 			if from == "quarantine_open" {
 				if err == nil {

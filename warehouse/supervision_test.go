@@ -145,3 +145,23 @@ func TestEvaluationScoresLeaveMissingItemsOut(t *testing.T) {
 		"330102 1 0.5 10 0 0 10 1", // alone in its city
 	)
 }
+
+// TestATargetOfATaskThatIsNotThereIsTold, and so are the other ways to speak of one.
+func TestATargetOfATaskThatIsNotThereIsTold(t *testing.T) {
+	t.Parallel()
+	i := indicator("I", "sum")
+	i.Tasks = []string{"1", "8"}
+	b := analysis(t, i)
+	b.sql(`INSERT INTO $db.task (task_id, parent_id, kind, title, year, region, lead, due_on) VALUES
+		('1','','livelihood','t',2021,'330000','l','2021-12-31'), ('1.1','1','livelihood','t',2021,'330000','l','2021-12-31'), ('2.1','2','livelihood','t',2021,'330000','l','2021-12-31')`)
+	b.sql(`INSERT INTO $db.target (indicator, region, year, due, value, task_id, _version, _source, _place, _row) VALUES
+		('I','330203',2021,'2021-12-31',1,'1.1',1,'s','p',1), ('I','330205',2021,'2021-12-31',1,'9',1,'s','p',2), ('I','330206',2021,'2021-12-31',1,'',1,'s','p',3),
+		('I','330211',2021,'2021-12-31',1,'9',1,'s','p',4), ('I','330211',2021,'2021-12-31',1,'1',2,'s','p',5)`)
+	b.sql(`INSERT INTO $db.task_progress (task_id, as_of, feed, value, _version) VALUES ('1.1','2021-06-01','source',1,1), ('7','2021-06-01','source',1,1), ('7','2021-06-02','source',2,1)`)
+	b.sql(`INSERT INTO $db.project (project_id, task_id, name, region) VALUES ('p','1.1','n','330203'), ('q','6','n','330203')`)
+	b.rowsOf(`SELECT schema, record, field, value, row FROM $db.missing_link`,
+		"target I/330205/2021 task_id 9 2", "task 2.1 parent_id 2 0", "task_progress 7/2021-06-02/source task_id 7 0", "project q task_id 6 0", "indicator I tasks 8 0")
+	if got := b.sql(`SELECT why FROM $db.missing_link WHERE schema = 'target'`); len(got) != 1 || got[0] != "there is no task 9, of which target I/330205/2021 speaks" {
+		t.Errorf("in words: %q", got)
+	}
+}

@@ -47,9 +47,10 @@ type indicatorRow struct {
 // unknownFrom stands for a beginning that nobody knows: the table's key needs a day.
 var unknownFrom = time.Date(1900, 1, 1, 0, 0, 0, 0, time.UTC)
 
-// Sync fills the tables region, region_path and indicator from the set and the project's indicators. It does nothing for a
-// table whose content has not changed since the last time; rows that are gone are marked as deleted. Call it after Migrate.
-func (w *Warehouse) Sync(ctx context.Context, set *schemas.Set, indicators []schemas.Indicator) error {
+// Sync fills the tables region and region_path from the set, and those of indicators and indexes from the project's, each index after
+// those that it is made of, and makes the view indicator_fact. It does nothing for a table whose content has not changed since the last time; rows that are gone are
+// marked as deleted. Call it after Migrate.
+func (w *Warehouse) Sync(ctx context.Context, set *schemas.Set, indicators []schemas.Indicator, indexes ...schemas.Index) error {
 	w.migrating.Lock()
 	defer w.migrating.Unlock()
 	steps, err := w.steps(ctx)
@@ -76,12 +77,18 @@ func (w *Warehouse) Sync(ctx context.Context, set *schemas.Set, indicators []sch
 	}); err != nil {
 		return err
 	}
-	return syncTable(ctx, w, steps, content[indicatorRow]{
+	if err := syncTable(ctx, w, steps, content[indicatorRow]{
 		table: "indicator", columns: ownSchema("indicator").Arrow().Fields(), keyColumns: "code", rows: indicatorRows(indicators),
 		key:     func(r indicatorRow) string { return r.Code },
 		gone:    func(r *indicatorRow) { r.Deleted = true },
 		deleted: func(r indicatorRow) bool { return r.Deleted },
-	})
+	}); err != nil {
+		return err
+	}
+	if err := w.syncDefinitions(ctx, steps, indicators, indexes); err != nil {
+		return err
+	}
+	return w.syncFacts(ctx, steps, set, indicators)
 }
 
 // content is what a table shall hold, and how its rows are told apart and marked.

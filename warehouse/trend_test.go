@@ -2,6 +2,7 @@ package warehouse_test
 
 import (
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"slices"
 	"testing"
@@ -20,7 +21,7 @@ func over(code, regions, time, direction string) schemas.Indicator {
 // The figures are those of docs/indicators.md, worked out by hand.
 func TestTrendAndRankingByHand(t *testing.T) {
 	t.Parallel()
-	b := analysis(t, over("S", "sum", "sum", "up"), over("D", "sum", "sum", "down"), over("R", "ratio", "ratio", "up"), over("N", "none", "none", "up"))
+	b := analysis(t, over("S", "sum", "sum", "up"), over("D", "sum", "sum", "down"), over("R", "ratio", "ratio", "up"), over("N", "none", "none", "up"), over("M", "sum", "sum", "up"))
 	s := func(code, region string, year, month int, value float64) observation {
 		return observation{indicator: code, region: region, period: day(year, month, 1), value: value}
 	}
@@ -32,7 +33,8 @@ func TestTrendAndRankingByHand(t *testing.T) {
 		s("S", "330205", 2021, 5, 20), s("S", "330205", 2021, 6, 10),
 		s("D", "330203", 2021, 5, 5), s("D", "330205", 2021, 5, 5), s("D", "330203", 2021, 6, 5), s("D", "330205", 2021, 6, 3),
 		r("330203", 5, 8, 10), r("330205", 5, 10, 30), r("330203", 6, 9, 10), r("330205", 6, 20, 40),
-		s("N", "330203", 2021, 5, 80), s("N", "330203", 2021, 6, 90))
+		s("N", "330203", 2021, 5, 80), s("N", "330203", 2021, 6, 90),
+		s("M", "330203", 2021, 5, 1e10+1), s("M", "330205", 2021, 5, 1e10-1))
 	check := func(what, query string, want ...string) {
 		t.Helper()
 		if got := b.sql(query); !slices.Equal(got, want) {
@@ -75,9 +77,15 @@ func TestTrendAndRankingByHand(t *testing.T) {
 		row(330205, 2, 2, 10, 40, -1, -10, 10, -10, -1))
 	check("less is better", "SELECT region, toMonth(period), rank, z_score FROM $db.indicator_ranking WHERE indicator = 'D' AND parent = '330200' ORDER BY period, region",
 		row(330203, 5, 1, null), row(330205, 5, 1, null), row(330203, 6, 2, 1), row(330205, 6, 1, -1))
+	// Squares of large sums of money leave nothing of their spread.
+	check("large figures", "SELECT region, z_score FROM $db.indicator_ranking WHERE indicator = 'M' AND parent = '330200' ORDER BY region", row(330203, 1), row(330205, -1))
 	check("parts of a ratio's change", "SELECT region, round(contribution, 9), round(parent_change, 9) FROM $db.indicator_ranking WHERE indicator = 'R' AND parent = '330200' AND period = '2021-06-01' ORDER BY region",
 		row(330203, -0.02, 0.13), row(330205, 0.15, 0.13))
 
+	// Of the year's 400 there are 180 to the end of June, when 181 of 365 days have passed.
+	b.target("S", "330200", 2021, "2021-12-31", 400, "")
+	check("to the target and to the time", "SELECT toMonth(period), target, distance_to_target, round(distance_to_time, 9) FROM $db.indicator_trend WHERE indicator = 'S' AND region = '330200' AND period >= '2021-05-01' ORDER BY period",
+		row(5, 400, 300, math.Round((100.0/400-151.0/365)*1e9)/1e9), row(6, 400, 220, math.Round((180.0/400-181.0/365)*1e9)/1e9), row(8, 400, 130, math.Round((270.0/400-243.0/365)*1e9)/1e9))
 	// A late correction of June changes June, and August not at all.
 	late := s("S", "330205", 2021, 6, 40)
 	late.extracted = time.Date(2022, 3, 1, 0, 0, 0, 0, time.UTC)

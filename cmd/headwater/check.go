@@ -20,9 +20,9 @@ func checkCommand(a *app) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "check [--online [SOURCE...]]",
 		Short: "Finds everything that is wrong with the project's files, or with the systems it names",
-		Long: `Reads the whole project (headwater.yaml, sources, schemas, indicators, reference data, lookup tables) and tells all that
-is wrong at once, each with file, line, column and what to do. It needs no server, reads no department's data and fetches no
-secret. Exit code 2 when something is wrong.
+		Long: `Reads the whole project (headwater.yaml, sources, schemas, indicators, indexes, reference data, lookup tables) and tells
+all that is wrong at once, each with file, line, column and what to do. It needs no server, reads no department's data and
+fetches no secret. Exit code 2 when something is wrong.
 
 With --online it also asks the broker, the warehouse and the departments' systems (or only the sources that are named): can they be
 reached and read, is the connection encrypted, do clocks agree, how large are tables, which key has a table, is there an index for
@@ -76,8 +76,14 @@ changes nothing. Exit code 3 when something does not work.`,
 			for _, s := range p.Sources() {
 				streams += len(s.Streams)
 			}
+			indicators := plural(len(p.Indicators()), "indicator")
+			if n := len(p.Indexes()); n == 1 {
+				indicators += ", 1 index"
+			} else if n > 1 {
+				indicators += fmt.Sprintf(", %d indexes", n)
+			}
 			_, err = fmt.Fprintf(a.out, "%s: %s with %s, %s, %s: no problem found.\n", p.Name, plural(len(p.Sources()), "source"), plural(streams, "stream"),
-				plural(len(p.Indicators()), "indicator"), plural(len(p.Set().Names()), "schema"))
+				indicators, plural(len(p.Set().Names()), "schema"))
 			return err
 		},
 	}

@@ -295,7 +295,7 @@ func (v *previewer) mapped(ctx context.Context, mapping *transform.Mapping, plac
 	for _, r := range rejects {
 		seen.reject(rejected{Place: place, Row: r.Row, Rules: strings.Split(r.Rule, ","), Reasons: []string{r.Reason}, Columns: string(r.Raw)}, nil)
 	}
-	result, err := mapping.Apply(ctx, kept, transform.ApplyOptions{})
+	result, err := mapping.Apply(ctx, kept, transform.ApplyOptions{ReadAt: time.Now()})
 	if err != nil {
 		return err
 	}

@@ -20,7 +20,7 @@ import (
 	"slices"
 )
 
-//go:embed headwater.yaml README.md sources indicators lookups
+//go:embed headwater.yaml README.md sources indicators indexes lookups
 var configuration embed.FS
 
 // Write writes the whole project, configuration and data, into a folder, which it makes if it is not there. A file that is

@@ -37,6 +37,8 @@ func TestTheDemoProjectComesOutAsItsGeneratorExpects(t *testing.T) {
 	want := livelihood.Expected()
 	compareStreams(t, p, want.Streams)
 	compareRollup(t, p, want.Rollup)
+	compareIndex(t, p, want.Rollup)
+	compareFacts(t, p)
 	compareDisagreements(t, p, want.Disagreements)
 	compareTrace(t, p)
 	nothingPersonal(t, p)
@@ -138,6 +140,66 @@ func compareRollup(t *testing.T, p *project, want []livelihood.Figure) {
 	}
 	for k := range figures {
 		t.Errorf("%s has a target in the rollup, but none in the files", k)
+	}
+}
+
+// compareIndex holds the demonstration index of the project against one computed from the generator's figures.
+func compareIndex(t *testing.T, p *project, figures []livelihood.Figure) {
+	t.Helper()
+	type place struct {
+		region string
+		month  int
+	}
+	sums, weights := map[place]float64{}, map[place]float64{}
+	for _, f := range figures {
+		at := place{f.Region, f.Month}
+		score := 100 * min(1, f.Completion)
+		switch {
+		case f.Indicator == "LV-CANTEEN" && f.Month < 7:
+			continue // not a part of the first version
+		case f.Indicator == "LV-CANTEEN" && f.Value < 0.5:
+			score = 80 * f.Value
+		case f.Indicator == "LV-CANTEEN":
+			score = 40 + 120*(f.Value-0.5)
+		}
+		sums[at] += score
+		weights[at]++ // all components weigh the same, in both versions
+	}
+	there := 0
+	for _, r := range p.query(t, `SELECT region, toMonth(period) AS month, version, score, covered FROM index_score WHERE index = 'LV-PROGRESS' AND level IN ('province', 'city')`) {
+		month, err := strconv.Atoi(fmt.Sprint(r["month"]))
+		if err != nil {
+			t.Fatal(err)
+		}
+		at := place{fmt.Sprint(r["region"]), month}
+		version, all := "1.0", 4.0
+		if month >= 7 {
+			version, all = "2.0", 5
+		}
+		score, err := strconv.ParseFloat(fmt.Sprint(r["score"]), 64)
+		if want := sums[at] / weights[at]; err != nil || math.Abs(score-want) > 1e-6 || r["version"] != version {
+			t.Errorf("index of %v: %v by version %v, want %g by %s", at, r["score"], r["version"], want, version)
+		}
+		if covered, err := strconv.ParseFloat(fmt.Sprint(r["covered"]), 64); err != nil || math.Abs(covered-weights[at]/all) > 1e-6 {
+			t.Errorf("index of %v: covered %v, want %g", at, r["covered"], weights[at]/all)
+		}
+		there++
+	}
+	if there != len(sums) || there < 12*5 {
+		t.Errorf("%d scores of the index, want %d", there, len(sums))
+	}
+}
+
+// compareFacts holds an indicator that is counted from records against the hotline's own view.
+func compareFacts(t *testing.T, p *project) {
+	t.Helper()
+	const both = `(SELECT region, toDate(period, 'Asia/Shanghai') AS month, numerator AS good, denominator AS due FROM indicator_fact WHERE indicator = 'LV-HOTLINE') AS f
+		FULL OUTER JOIN (SELECT region, toDate(month) AS month, toFloat64(closed_in_time) AS good, toFloat64(due) AS due FROM hotline_performance WHERE due > 0) AS h ON h.region = f.region AND h.month = f.month`
+	for _, r := range p.query(t, "SELECT f.region AS region, h.region AS other, f.month AS month, f.good, f.due, h.good, h.due FROM "+both+" WHERE f.region != h.region OR f.good != h.good OR f.due != h.due") {
+		t.Errorf("counted from records and by the hotline's view: %v", r)
+	}
+	if n := p.one(t, "SELECT count() > 50 FROM "+both); fmt.Sprint(n) != "1" {
+		t.Errorf("hardly any region and month is compared: %v", n)
 	}
 }
 

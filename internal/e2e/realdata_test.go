@@ -83,6 +83,29 @@ func TestEpidemicIsLoadedAndThe863ProvinceDaysAreFound(t *testing.T) {
 	if got, want := p.one(t, "SELECT toInt64(value) FROM observation_current WHERE indicator = 'EP-CONFIRMED' AND region = '100000' ORDER BY period DESC LIMIT 1"), strconv.FormatInt(want.Confirmed, 10); got != want {
 		t.Errorf("confirmed in the nation on the last day: %s, want %s", got, want)
 	}
+	// The demonstration index, of the nation by the plain formula of each of its two versions.
+	index := map[string]float64{}
+	for _, r := range p.query(t, `SELECT c.version AS version, toString(min(c.day)) AS first, count() AS days, max(abs(c.score - c.plain)) < 1e-9 AS same FROM
+		(SELECT version, toDate(period, 'Asia/Shanghai') AS day, any(score) AS score,
+			sumIf(value, component = 'EP-CONFIRMED') AS confirmed, sumIf(value, component = 'EP-DEAD') AS dead, sumIf(value, component = 'EP-CURED') AS cured,
+			multiIf(confirmed <= 100, 100 - confirmed / 5, confirmed <= 1000, 80 - (confirmed - 100) * 2 / 45, confirmed <= 10000, 40 - (confirmed - 1000) / 225, 0) AS cases,
+			if(version = '1.0', 0.6 * cases + 0.4 * greatest(0, 100 - dead), 0.4 * cases + 0.3 * greatest(0, 100 - dead) + 0.3 * least(100, cured / 10)) AS plain
+		FROM index_component WHERE index = 'EP-CONTROL' AND region IN ('330000', '420000', '100000') GROUP BY version, region, period) AS c GROUP BY version`) {
+		if fmt.Sprint(r["same"]) != "1" {
+			t.Errorf("version %v of the index differs from its formula", r["version"])
+		}
+		days, err := strconv.ParseFloat(fmt.Sprint(r["days"]), 64)
+		if err != nil {
+			t.Fatal(err)
+		}
+		index[fmt.Sprint(r["version"])] = days
+		if fmt.Sprint(r["version"]) == "2.0" && r["first"] != "2020-03-01" {
+			t.Errorf("version 2.0 begins on %v", r["first"])
+		}
+	}
+	if len(index) != 2 || index["1.0"] < 100 || index["2.0"] < 600 {
+		t.Errorf("days by version: %v", index)
+	}
 	p.must(t, "run")
 	if got := p.one(t, "SELECT count() FROM observation"); got != strconv.Itoa(4*want.Rows) {
 		t.Errorf("a second run changed the number of records to %s", got)

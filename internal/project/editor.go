@@ -22,6 +22,7 @@ var kinds = []struct {
 	{"schema", reflect.TypeFor[schemas.Schema]()},
 	{"list", reflect.TypeFor[schemas.CodeList]()},
 	{"indicator", reflect.TypeFor[schemas.Indicator]()},
+	{"index", reflect.TypeFor[schemas.Index]()},
 }
 
 // SchemaKinds lists the kinds of files that EditorSchema knows.

@@ -45,9 +45,10 @@ func Load(dir string, registry *connectors.Registry) (*Project, problem.List) {
 		return nil, l.problems
 	}
 	l.schemas()
-	l.indicators()
+	l.measures()
 	l.sources()
 	l.mappings()
+	l.taskLinks()
 	l.problems = slices.Compact(l.sorted())
 	l.p.faulty = map[string]bool{}
 	for _, p := range l.problems {
@@ -301,16 +302,38 @@ func (l *loader) regions() *schemas.Regions {
 	return regions
 }
 
-func (l *loader) indicators() {
-	var files []schemas.File
-	for _, name := range l.list("indicators", ".yaml", ".yml") {
-		if data, ok := l.read(name, maxFileBytes); ok {
-			files = append(files, schemas.File{Name: name, Data: data})
+// measures reads the project's indicators and indexes.
+func (l *loader) measures() {
+	files := map[string][]schemas.File{}
+	for _, folder := range []string{"indicators", "indexes"} {
+		for _, name := range l.list(folder, ".yaml", ".yml") {
+			if data, ok := l.read(name, maxFileBytes); ok {
+				files[folder] = append(files[folder], schemas.File{Name: name, Data: data})
+			}
 		}
 	}
-	indicators, problems := schemas.LoadIndicators(files...)
+	measures, problems := schemas.LoadMeasures(l.p.set, files["indicators"], files["indexes"])
 	l.problems = append(l.problems, problems...)
-	l.p.indicators = indicators
+	l.p.measures = measures
+}
+
+// taskLinks checks that there is a source of tasks where indicators count the targets of some. Which tasks there are stands in the
+// warehouse: its view missing_link tells those that are not.
+func (l *loader) taskLinks() {
+	if l.p.shape == nil || slices.ContainsFunc(l.p.shape.Streams, func(s transform.StreamShape) bool { return s.Map.Schema == "task" }) {
+		return
+	}
+	for _, name := range l.list("indicators", ".yaml", ".yml") {
+		data, ok := l.read(name, maxFileBytes)
+		if !ok {
+			continue
+		}
+		var one schemas.Indicator
+		if doc, problems := yamlfile.Decode(name, data, &one); len(problems) == 0 && len(one.Tasks) > 0 {
+			l.add(doc.At("tasks"), fmt.Sprintf("indicator %s counts targets of tasks, and no source of this project brings tasks", one.Code),
+				"map a source to the schema task, or remove tasks")
+		}
+	}
 }
 
 // sourcesFolder holds one file for each source.
@@ -506,7 +529,7 @@ func (l *loader) connector(f *sourceFile, broken problem.List) {
 // mappings reads the lookup tables and checks all mappings against schemas and regions.
 func (l *loader) mappings() {
 	shape := &transform.Shape{Set: l.p.set}
-	for _, i := range l.p.indicators {
+	for _, i := range l.p.measures.Indicators {
 		shape.Indicators = append(shape.Indicators, i.Code)
 	}
 	slices.Sort(shape.Indicators)

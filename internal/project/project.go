@@ -1,5 +1,5 @@
 // Package project loads what people write: a folder with headwater.yaml, sources/*.yaml, and optionally schemas/*.yaml,
-// indicators/*.yaml, reference/*.yaml (code lists), reference/regions.csv and the tables that mappings look up.
+// indicators/*.yaml, indexes/*.yaml, reference/*.yaml (code lists), reference/regions.csv and the tables that mappings look up.
 //
 // Load reads and checks all of it, offline, and reports every problem with file, line, column and what to do. What comes out is
 // complete: the rest of the program asks the Project for sources, schemas and servers and reads no configuration itself.
@@ -42,12 +42,12 @@ type Project struct {
 	Log    LogConfig
 	Limits LimitsConfig
 
-	config     Config
-	node       yamlfile.Node // headwater.yaml
-	sources    []*Source
-	set        *schemas.Set
-	indicators []schemas.Indicator
-	shape      *transform.Shape
+	config   Config
+	node     yamlfile.Node // headwater.yaml
+	sources  []*Source
+	set      *schemas.Set
+	measures schemas.Measures
+	shape    *transform.Shape
 
 	faulty  map[string]bool // files of sources that have problems
 	unsound bool            // something else has
@@ -159,7 +159,10 @@ func (p *Project) LeftOut() []*Source { return p.leftOut }
 func (p *Project) Set() *schemas.Set { return p.set }
 
 // Indicators returns the project's indicators in the order of their codes.
-func (p *Project) Indicators() []schemas.Indicator { return p.indicators }
+func (p *Project) Indicators() []schemas.Indicator { return p.measures.Indicators }
+
+// Indexes returns the project's composite indexes, each after those that it is made of.
+func (p *Project) Indexes() []schemas.Index { return p.measures.Indexes }
 
 // Shape returns everything that shapes rows. Do not change it; SourceColumns is empty.
 func (p *Project) Shape() *transform.Shape { return p.shape }

@@ -378,7 +378,7 @@ func (c *collector) batch(ctx context.Context, out *content, r topic.Record, h m
 
 // mapped applies the mapping to a batch's rows. original gives, for each row of rec, its number in the batch; nil if the same.
 func (c *collector) mapped(ctx context.Context, out *content, o origin, rec arrow.Record, original []uint32, mapping *transform.Mapping, l *warehouse.LedgerRow, a account) error {
-	result, err := mapping.Apply(ctx, rec, transform.ApplyOptions{})
+	result, err := mapping.Apply(ctx, rec, transform.ApplyOptions{ReadAt: o.ExtractedAt})
 	if err != nil {
 		return fmt.Errorf("map rows of %s/%s: %w", o.Source, o.Stream, err)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/apache/arrow/go/v17/arrow"
 	"github.com/apache/arrow/go/v17/arrow/array"
@@ -16,6 +17,9 @@ import (
 type ApplyOptions struct {
 	// Allocator is used for the result. Defaults to the program's.
 	Allocator memory.Allocator
+	// ReadAt is when the rows were read from their source, for rules that ask for times of the past. Rows are mapped again later:
+	// it must be the moment of reading then too. Without it such rules are not judged.
+	ReadAt time.Time
 }
 
 // Result is what became of a batch. Every source row ends in exactly one of: Row (it has at least one record), Quarantined,
@@ -81,7 +85,7 @@ func (m *Mapping) Apply(ctx context.Context, rec arrow.Record, opts ApplyOptions
 		defer masked.Release()
 		rec, early = masked, rejected
 	}
-	b := &batch{m: m, mem: mem, rec: rec, n: int(rec.NumRows()), s: m.pool.get()}
+	b := &batch{m: m, mem: mem, rec: rec, n: int(rec.NumRows()), s: m.pool.get(), readAt: opts.ReadAt}
 	defer func() { m.pool.put(b.s) }()
 
 	out := &Result{}

@@ -1,11 +1,13 @@
 package transform
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/apache/arrow/go/v17/arrow"
 	"github.com/apache/arrow/go/v17/arrow/array"
@@ -625,6 +627,41 @@ func TestUnknownIndicatorsAreBroken(t *testing.T) {
 	r := apply(t, mappingOf(t, mem, shape), table(t, mem, "指标|地区|月份|数量", "LV-FACTORY|杭州|2021-03|1", "LV-FACTROY|杭州|2021-03|1"))
 	if got, want := broken(r), []string{"1: indicator.unknown indicator"}; !slices.Equal(got, want) {
 		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
+// A figure of a period that had not begun when its row was read is no figure. Whoever maps the rows again later comes to the same,
+// and a record that is there may always be taken away.
+func TestAFigureOfAPeriodInTheFutureIsBroken(t *testing.T) {
+	t.Parallel()
+	mem := checked(t)
+	m := mappingOf(t, mem, shapeOf(t, observation(plainFields)))
+	rec := withColumn(t, mem, table(t, mem, "地区|月份|数量", "杭州|2021-06|1", "杭州|2021-07|2", "杭州|2021-08|3", "杭州|2031-06|4"), "_deleted", boolColumn(mem, false, false, false, true))
+	for readAt, want := range map[string][]string{
+		"2021-06-30T15:59:00Z": {"2: period.future period"}, // July begins in a minute, and clocks differ by more
+		"2021-06-30T02:00:00Z": {"2: period.future period"},
+		"2021-06-29T15:59:00Z": {"1: period.future period", "2: period.future period"},
+		"2021-08-01T00:00:00Z": nil,
+		"":                     nil, // nobody knows when
+	} {
+		at, err := time.Parse(time.RFC3339, cmp.Or(readAt, "0001-01-01T00:00:00Z"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		r, err := m.Apply(t.Context(), rec, ApplyOptions{ReadAt: at})
+		if err != nil {
+			t.Fatal(err)
+		}
+		accounted(t, rec, r)
+		if got := broken(r); !slices.Equal(got, want) {
+			t.Errorf("read at %s: got %q, want %q", readAt, got, want)
+		}
+		if len(want) > 0 {
+			if got, want := r.Quarantined[0].Breaks[0].Message, "breaks the rule: no figure is known before its period begins"; !strings.Contains(got, want) {
+				t.Errorf("read at %s: %q does not say %q", readAt, got, want)
+			}
+		}
+		r.Release()
 	}
 }
 

@@ -44,6 +44,8 @@ type batch struct {
 	n   int
 	s   *scratch
 
+	readAt time.Time // when the rows were read; zero when nobody knows
+
 	skip     []bool   // filtered rows, whose breaks do not count; nil when there are none
 	deleted  []bool   // rows that are gone from the source; nil when there are none
 	rowOf    []uint32 // source row of each cell evaluated; nil means the cell's own index
@@ -61,6 +63,15 @@ func (b *batch) row(i int) int {
 	}
 	return i
 }
+
+// lastMoment is the last one that a time of the past may have, in seconds since 1970. Clocks and zones differ: a day more is let
+// pass. It is false when nobody knows when the rows were read.
+func (b *batch) lastMoment() (int64, bool) {
+	return b.readAt.Add(24 * time.Hour).Unix(), !b.readAt.IsZero()
+}
+
+// gone reports whether the cell's row says that its record is gone from the source.
+func (b *batch) gone(i int) bool { return b.deleted != nil && b.deleted[b.row(i)] }
 
 // ignores reports whether a break of the field in that row does not count: a filtered row, or a field beside the key of a row
 // that is gone.

@@ -23,6 +23,7 @@ type fieldRule struct {
 	first    int64 // days since 1970, inclusive; with dated
 	last     int64
 	dated    bool
+	past     bool // not after the moment of reading
 	pattern  *regexp.Regexp
 	oneOf    map[string]struct{}
 	shown    string // the texts allowed, for messages
@@ -30,7 +31,7 @@ type fieldRule struct {
 }
 
 func compileRule(r schemas.Rule) (fieldRule, error) {
-	out := fieldRule{name: r.Name, warning: r.Severity == schemas.SeverityWarning, message: r.Message, min: r.Min, max: r.Max, check: r.Check}
+	out := fieldRule{name: r.Name, warning: r.Severity == schemas.SeverityWarning, message: r.Message, min: r.Min, max: r.Max, check: r.Check, past: r.Past}
 	if r.Pattern != "" {
 		re, err := regexp.Compile(r.Pattern)
 		if err != nil {
@@ -124,16 +125,30 @@ func (p *fieldPlan) judgeOne(b *batch, r *fieldRule, arr arrow.Array) {
 			}
 		}
 	case *array.Date32:
+		if last, known := b.lastMoment(); r.past && known {
+			for i, v := range a.Date32Values() {
+				if int64(v)*86400 > last && a.IsValid(i) && !b.gone(i) {
+					p.broken(b, r, i, appendDate(nil, int32(v)), "lies after the row was read")
+				}
+			}
+		}
 		for i, v := range a.Date32Values() {
 			if r.dated && (int64(v) < r.first || int64(v) > r.last) && a.IsValid(i) {
 				p.broken(b, r, i, appendDate(nil, int32(v)), r.outsideDates())
 			}
 		}
 	case *array.Timestamp:
+		unit := a.DataType().(*arrow.TimestampType)
+		if last, known := b.lastMoment(); r.past && known {
+			for i, v := range a.TimestampValues() {
+				if int64(v) > last*p.perTick && a.IsValid(i) && !b.gone(i) {
+					p.broken(b, r, i, appendTimestamp(nil, int64(v), unit, p.fieldTZ), "lies after the row was read")
+				}
+			}
+		}
 		if !r.dated {
 			return
 		}
-		unit := a.DataType().(*arrow.TimestampType)
 		clock := b.s.clock(p.fieldTZ)
 		first, last := clock.utc(r.first*86400)*p.perTick, clock.utc((r.last+1)*86400)*p.perTick
 		for i, v := range a.TimestampValues() {

@@ -152,7 +152,7 @@ func (s *Scanner) batch(ctx context.Context, stream *Stream, shard string, b con
 		return false, fmt.Errorf("prepare rows of %s: %w", b.Place, err)
 	}
 	defer kept.Release()
-	result, err := stream.Mapping.Apply(ctx, kept, transform.ApplyOptions{})
+	result, err := stream.Mapping.Apply(ctx, kept, transform.ApplyOptions{ReadAt: time.Now()})
 	if err != nil {
 		return false, fmt.Errorf("map rows of %s: %w", b.Place, err)
 	}

@@ -51,7 +51,7 @@ WITH
             if(isNull(c.value), NULL, toNullable(rank() OVER (PARTITION BY c.indicator, c.grain, c.period, c.parent ORDER BY worse ASC NULLS LAST))) AS place,
             count(c.value) OVER s AS having_figure,
             avg(c.value) OVER s AS average,
-            stddevPop(c.value) OVER s AS deviation
+            stddevPopStable(c.value) OVER s AS deviation
         FROM (SELECT * FROM families WHERE as_child AND parent != '') AS c
         LEFT JOIN (SELECT code, toString(aggregation) AS aggregation, toString(direction) AS direction FROM indicator FINAL WHERE _deleted = 0) AS i ON i.code = c.indicator
         WINDOW s AS (PARTITION BY c.indicator, c.grain, c.period, c.parent)

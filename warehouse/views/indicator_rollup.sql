@@ -81,13 +81,13 @@ WITH
             sumIf(s.without_parts, s.counts) AS without_parts,
             sumIf(s.numerators, s.counts) AS numerators,
             sumIf(s.denominators, s.counts) AS denominators,
-            -- Means above the cities are means of cities: a sum and a weight for each.
-            sumMapIf([s.step.3], [s.weighted], s.counts AND s.aggregation = 'mean') AS sums,
-            sumMapIf([s.step.3], [s.weight], s.counts AND s.aggregation = 'mean') AS weights,
+            -- Means above the cities are means of cities: a sum and a weight for each, in one map, because sumMap drops a key
+            -- all of whose sums are 0.
+            sumMapIf([s.step.3], [s.weighted], [s.weight], s.counts AND s.aggregation = 'mean') AS sums,
             uniqExactArrayIf(s.subjects, s.counts AND s.aggregation = 'distinct') AS subjects,
             multiIf(
                 kind = 'ratio', multiIf(without_parts = 0 AND denominators != 0, numerators / denominators, figures = 1, total, NULL),
-                kind = 'mean', arrayAvg(arrayMap((x, y) -> x / y, sums.2, weights.2)),
+                kind = 'mean', arrayAvg(arrayMap((x, y) -> x / y, sums.2, sums.3)),
                 kind = 'max', maxIf(s.greatest, s.counts),
                 kind = 'distinct', multiIf(subjects > 0, toFloat64(subjects), figures = 1, total, NULL),
                 kind = 'none', reported,

@@ -34,4 +34,4 @@ ENGINE = ReplacingMergeTree(`_version`, `_deleted`)
 PARTITION BY toYear(`period`)
 ORDER BY (`indicator`, `region`, `member`, `subject`, `grain`, `period`, `feed`, `_version`)
 SETTINGS non_replicated_deduplication_window = 10000
-COMMENT '指标观测值 / Observation (v1): One value of one indicator for one region and period, as one feed reported it. Earlier values stay, so that any figure can be shown as it was known on a day.'
+COMMENT '指标观测值 / Observation (v2): One value of one indicator for one region and period, as one feed reported it. Earlier values stay, so that any figure can be shown as it was known on a day.'

@@ -8,6 +8,7 @@ CREATE TABLE IF NOT EXISTS `headwater`.`target`
     `base` Nullable(Float64) COMMENT '基数 / Base: What the target is a part of, where it says that all of something changing is to be covered.' CODEC(ZSTD(1)),
     `plan` Nullable(String) COMMENT '序时计划 / Plan: Points of the plan within the year as JSON: [["06-30", 80], ["12-31", 160]]. Without it progress is expected evenly.' CODEC(ZSTD(1)),
     `document` Nullable(String) COMMENT '依据文件 / Document: Document that sets the target.' CODEC(ZSTD(1)),
+    `task_id` String DEFAULT '' COMMENT '所属任务 / Task: Task that sets the target, as the schema task has it; empty when none does.' CODEC(ZSTD(1)),
     `_version` UInt64 COMMENT '版本 / Version: Place of the record in its source\'s own order; of records with the same key the highest counts.' CODEC(Delta, ZSTD(1)),
     `_deleted` UInt8 DEFAULT 0 COMMENT '已删除 / Deleted: 1 when the record is gone from its source.' CODEC(ZSTD(1)),
     `_source` LowCardinality(String) COMMENT '来源 / Source: Source as configured in the project.' CODEC(ZSTD(1)),
@@ -28,4 +29,4 @@ CREATE TABLE IF NOT EXISTS `headwater`.`target`
 ENGINE = ReplacingMergeTree(`_version`, `_deleted`)
 ORDER BY (`indicator`, `region`, `year`, `_version`)
 SETTINGS non_replicated_deduplication_window = 10000
-COMMENT '年度目标 / Target (v1): What a region is to reach of an indicator in a year, with the plan for getting there. Earlier targets stay.'
+COMMENT '年度目标 / Target (v2): What a region is to reach of an indicator in a year, with the plan for getting there. Earlier targets stay.'
