@@ -47,6 +47,7 @@ func Load(dir string, registry *connectors.Registry) (*Project, problem.List) {
 	l.schemas()
 	l.indicators()
 	l.sources()
+	l.readers()
 	l.mappings()
 	l.problems = slices.Compact(l.sorted())
 	l.p.faulty = map[string]bool{}
