@@ -45,6 +45,7 @@ var Views = []string{
 	"issue_closure",
 	"loop_step",
 	"task_status",
+	"project_map",
 	"evaluation_score",
 	"lineage",
 	"observation_history",

@@ -79,7 +79,7 @@ var tablePlacings = map[string]placing{
 	"loop_event": {parents: []parent{
 		{"object_id", "object = 'task'", "task", "task_id"}, {"object_id", "object = 'project'", "project", "project_id"}, {"object_id", "object = 'issue'", "issue", "issue_id"}}},
 
-	"calendar_day": {open: true}, "indicator": {open: true}, "evaluation_item": {open: true}, "region": {open: true},
+	"calendar_day": {open: true}, "indicator": {open: true}, "evaluation_item": {open: true}, "region": {open: true}, "region_extent": {open: true},
 
 	"ledger": {source: "source"}, "run": {source: "source"}, "quarantine": {source: "source"},
 }
@@ -107,6 +107,7 @@ var viewPlacings = map[string]placing{
 	"hotline_performance": {region: "region", days: []string{"toLastDayOfMonth(month)"}},
 	"issue_closure":       {region: "region", span: [2]string{"makeDate32(year, 1, 1)", "makeDate32(year, 12, 31)"}},
 	"task_status":         {region: "region", days: []string{"due_on"}},
+	"project_map":         {region: "region", days: []string{"due_on"}},
 	// Their rows follow from rows that the reader sees, and are of no other region than these.
 	"loop_step":      {parents: tablePlacings["loop_event"].parents},
 	"ledger_balance": {source: "source", total: true},

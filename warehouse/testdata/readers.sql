@@ -1,7 +1,7 @@
 -- headwater_reader_all: reads what is sensitive-personal or less sensitive.
 CREATE ROLE IF NOT EXISTS `headwater_reader_all_role`;
 REVOKE ALL ON *.* FROM `headwater_reader_all_role`;
-DROP ROW POLICY IF EXISTS `headwater_reader_all` ON `headwater`.`air_reading`, `headwater`.`air_station`, `headwater`.`calendar_day`, `headwater`.`clue`, `headwater`.`department`, `headwater`.`evaluation_entry`, `headwater`.`evaluation_item`, `headwater`.`field_inspection`, `headwater`.`hotline_case`, `headwater`.`indicator`, `headwater`.`innovation_case`, `headwater`.`issue`, `headwater`.`ledger`, `headwater`.`loop_event`, `headwater`.`mass_review`, `headwater`.`observation`, `headwater`.`policy`, `headwater`.`project`, `headwater`.`project_media`, `headwater`.`project_progress`, `headwater`.`quarantine`, `headwater`.`region`, `headwater`.`run`, `headwater`.`survey_answer`, `headwater`.`target`, `headwater`.`task`, `headwater`.`task_progress`, `headwater`.`water_reading`, `headwater`.`water_section`, `headwater`.`region_path`, `headwater`.`observation_current`, `headwater`.`target_current`, `headwater`.`observation_placed`, `headwater`.`indicator_rollup`, `headwater`.`indicator_reconciliation`, `headwater`.`indicator_trend`, `headwater`.`indicator_ranking`, `headwater`.`ledger_balance`, `headwater`.`freshness`, `headwater`.`air_quality_hour`, `headwater`.`air_quality_day`, `headwater`.`environment_quality`, `headwater`.`hotline_performance`, `headwater`.`issue_closure`, `headwater`.`loop_step`, `headwater`.`task_status`, `headwater`.`evaluation_score`, `headwater`.`lineage`, `headwater`.`observation_history`, `headwater`.`correction`;
+DROP ROW POLICY IF EXISTS `headwater_reader_all` ON `headwater`.`air_reading`, `headwater`.`air_station`, `headwater`.`calendar_day`, `headwater`.`clue`, `headwater`.`department`, `headwater`.`evaluation_entry`, `headwater`.`evaluation_item`, `headwater`.`field_inspection`, `headwater`.`hotline_case`, `headwater`.`indicator`, `headwater`.`innovation_case`, `headwater`.`issue`, `headwater`.`ledger`, `headwater`.`loop_event`, `headwater`.`mass_review`, `headwater`.`observation`, `headwater`.`policy`, `headwater`.`project`, `headwater`.`project_media`, `headwater`.`project_progress`, `headwater`.`quarantine`, `headwater`.`region`, `headwater`.`region_extent`, `headwater`.`run`, `headwater`.`survey_answer`, `headwater`.`target`, `headwater`.`task`, `headwater`.`task_progress`, `headwater`.`water_reading`, `headwater`.`water_section`, `headwater`.`region_path`, `headwater`.`observation_current`, `headwater`.`target_current`, `headwater`.`observation_placed`, `headwater`.`indicator_rollup`, `headwater`.`indicator_reconciliation`, `headwater`.`indicator_trend`, `headwater`.`indicator_ranking`, `headwater`.`ledger_balance`, `headwater`.`freshness`, `headwater`.`air_quality_hour`, `headwater`.`air_quality_day`, `headwater`.`environment_quality`, `headwater`.`hotline_performance`, `headwater`.`issue_closure`, `headwater`.`loop_step`, `headwater`.`task_status`, `headwater`.`project_map`, `headwater`.`evaluation_score`, `headwater`.`lineage`, `headwater`.`observation_history`, `headwater`.`correction`;
 CREATE SETTINGS PROFILE OR REPLACE `headwater_reader_all_profile` SETTINGS readonly = 2 CONST, apply_row_policy_after_final = 1 CONST, max_execution_time = 60 MAX 60, max_memory_usage = 1073741824 MAX 1073741824, max_result_rows = 1000000 MAX 1000000 TO `headwater_reader_all_role`;
 CREATE QUOTA OR REPLACE `headwater_reader_all_quota` KEYED BY user_name FOR INTERVAL 1 hour TRACKING ONLY TO `headwater_reader_all_role`;
 GRANT SELECT ON `headwater`.`air_reading` TO `headwater_reader_all_role`;
@@ -26,6 +26,7 @@ GRANT SELECT ON `headwater`.`project_media` TO `headwater_reader_all_role`;
 GRANT SELECT ON `headwater`.`project_progress` TO `headwater_reader_all_role`;
 GRANT SELECT(source, stream, status, _deleted) ON `headwater`.`quarantine` TO `headwater_reader_all_role`;
 GRANT SELECT ON `headwater`.`region` TO `headwater_reader_all_role`;
+GRANT SELECT ON `headwater`.`region_extent` TO `headwater_reader_all_role`;
 GRANT SELECT(run, source, started_at, outcome, _deleted) ON `headwater`.`run` TO `headwater_reader_all_role`;
 GRANT SELECT ON `headwater`.`survey_answer` TO `headwater_reader_all_role`;
 GRANT SELECT ON `headwater`.`target` TO `headwater_reader_all_role`;
@@ -50,6 +51,7 @@ GRANT SELECT ON `headwater`.`hotline_performance` TO `headwater_reader_all_role`
 GRANT SELECT ON `headwater`.`issue_closure` TO `headwater_reader_all_role`;
 GRANT SELECT ON `headwater`.`loop_step` TO `headwater_reader_all_role`;
 GRANT SELECT ON `headwater`.`task_status` TO `headwater_reader_all_role`;
+GRANT SELECT ON `headwater`.`project_map` TO `headwater_reader_all_role`;
 GRANT SELECT ON `headwater`.`evaluation_score` TO `headwater_reader_all_role`;
 GRANT SELECT ON `headwater`.`lineage` TO `headwater_reader_all_role`;
 GRANT SELECT ON `headwater`.`observation_history` TO `headwater_reader_all_role`;
@@ -143,6 +145,8 @@ CREATE ROW POLICY IF NOT EXISTS `headwater_rows` ON `headwater`.`loop_step` USIN
 CREATE ROW POLICY OR REPLACE `headwater_reader_ning_bo` ON `headwater`.`loop_step` USING (object = 'task' AND object_id IN (SELECT task_id FROM `headwater`.`task` FINAL WHERE _deleted = 0 AND (`region` IN ('330200', '330203', '330205') OR `region` = '330181' AND (ifNull(`due_on`, toDate32('2299-12-31')) >= toDate32('2021-04-09'))))) OR (object = 'project' AND object_id IN (SELECT project_id FROM `headwater`.`project` FINAL WHERE _deleted = 0 AND (`region` IN ('330200', '330203', '330205') OR `region` = '330181' AND (ifNull(`due_on`, toDate32('2299-12-31')) >= toDate32('2021-04-09'))))) OR (object = 'issue' AND object_id IN (SELECT issue_id FROM `headwater`.`issue` FINAL WHERE _deleted = 0 AND (`region` IN ('330200', '330203', '330205') OR `region` = '330181' AND (ifNull(`found_on`, toDate32('2299-12-31')) >= toDate32('2021-04-09'))))) AS RESTRICTIVE TO `headwater_reader_ning_bo_role`;
 CREATE ROW POLICY IF NOT EXISTS `headwater_rows` ON `headwater`.`task_status` USING 1 AS PERMISSIVE TO ALL;
 CREATE ROW POLICY OR REPLACE `headwater_reader_ning_bo` ON `headwater`.`task_status` USING (`region` IN ('330200', '330203', '330205') OR `region` = '330181' AND (ifNull(due_on, toDate32('2299-12-31')) >= toDate32('2021-04-09'))) AS RESTRICTIVE TO `headwater_reader_ning_bo_role`;
+CREATE ROW POLICY IF NOT EXISTS `headwater_rows` ON `headwater`.`project_map` USING 1 AS PERMISSIVE TO ALL;
+CREATE ROW POLICY OR REPLACE `headwater_reader_ning_bo` ON `headwater`.`project_map` USING (`region` IN ('330200', '330203', '330205') OR `region` = '330181' AND (ifNull(due_on, toDate32('2299-12-31')) >= toDate32('2021-04-09'))) AS RESTRICTIVE TO `headwater_reader_ning_bo_role`;
 CREATE ROW POLICY IF NOT EXISTS `headwater_rows` ON `headwater`.`evaluation_score` USING 1 AS PERMISSIVE TO ALL;
 CREATE ROW POLICY OR REPLACE `headwater_reader_ning_bo` ON `headwater`.`evaluation_score` USING (`region` IN ('330200', '330203', '330205') OR `region` = '330181' AND (ifNull(period, toDate32('2299-12-31')) >= toDate32('2021-04-09'))) AND NOT (region = '330200' AND department = '') AS RESTRICTIVE TO `headwater_reader_ning_bo_role`;
 CREATE ROW POLICY IF NOT EXISTS `headwater_rows` ON `headwater`.`lineage` USING 1 AS PERMISSIVE TO ALL;
@@ -175,6 +179,7 @@ GRANT SELECT ON `headwater`.`project_media` TO `headwater_reader_ning_bo_role`;
 GRANT SELECT ON `headwater`.`project_progress` TO `headwater_reader_ning_bo_role`;
 GRANT SELECT(source, stream, status, _deleted) ON `headwater`.`quarantine` TO `headwater_reader_ning_bo_role`;
 GRANT SELECT ON `headwater`.`region` TO `headwater_reader_ning_bo_role`;
+GRANT SELECT ON `headwater`.`region_extent` TO `headwater_reader_ning_bo_role`;
 GRANT SELECT(run, source, started_at, outcome, _deleted) ON `headwater`.`run` TO `headwater_reader_ning_bo_role`;
 GRANT SELECT ON `headwater`.`survey_answer` TO `headwater_reader_ning_bo_role`;
 GRANT SELECT ON `headwater`.`target` TO `headwater_reader_ning_bo_role`;
@@ -199,6 +204,7 @@ GRANT SELECT(region, region_name, level, month, received, closed_of_received, cl
 GRANT SELECT ON `headwater`.`issue_closure` TO `headwater_reader_ning_bo_role`;
 GRANT SELECT ON `headwater`.`loop_step` TO `headwater_reader_ning_bo_role`;
 GRANT SELECT ON `headwater`.`task_status` TO `headwater_reader_ning_bo_role`;
+GRANT SELECT ON `headwater`.`project_map` TO `headwater_reader_ning_bo_role`;
 GRANT SELECT ON `headwater`.`evaluation_score` TO `headwater_reader_ning_bo_role`;
 GRANT SELECT ON `headwater`.`lineage` TO `headwater_reader_ning_bo_role`;
 GRANT SELECT ON `headwater`.`observation_history` TO `headwater_reader_ning_bo_role`;
