@@ -64,11 +64,11 @@ func Roles(database string, set *schemas.Set) []Role {
 		case "shape", "run":
 			// Configurations and the words of errors are nothing for analysts, but the view freshness tells how runs ended.
 			if name == "run" {
-				reads = append(reads, "SELECT(source, outcome, started_at, run, _deleted) ON "+db+".run")
+				reads = append(reads, "SELECT("+strings.Join(narrowTables[name], ", ")+") ON "+db+".run")
 			}
 		case "quarantine":
-			// The columns of rows that broke a rule stay out of sight; the view freshness counts them.
-			reads = append(reads, "SELECT(source, stream, status, _deleted) ON "+db+".quarantine")
+			// The columns of rows that broke a rule stay out of sight; the views freshness and data_quality_scorecard count them.
+			reads = append(reads, "SELECT("+strings.Join(narrowTables[name], ", ")+") ON "+db+".quarantine")
 		default:
 			reads = append(reads, "SELECT ON "+db+"."+quoteName(name))
 		}

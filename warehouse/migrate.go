@@ -50,6 +50,7 @@ var Views = []string{
 	"lineage",
 	"observation_history",
 	"correction",
+	"data_quality_scorecard",
 }
 
 // Change is one thing that Migrate did.

@@ -112,6 +112,8 @@ var viewPlacings = map[string]placing{
 	"loop_step":      {parents: tablePlacings["loop_event"].parents},
 	"ledger_balance": {source: "source", total: true},
 	"freshness":      {source: "source"},
+	// Figures are those that the reader sees, so its scores of 0401, 0402 and 0502 are of its own region's.
+	"data_quality_scorecard": {source: "source"},
 }
 
 // closedViews and closedTables no reader sees: rows that broke a rule, who changed what, raw bytes, configurations.
@@ -122,8 +124,8 @@ var (
 
 // narrowTables are those of which readers see a few columns, because a view tells them.
 var narrowTables = map[string][]string{
-	"run":        {"source", "outcome", "started_at", "run", "_deleted"},
-	"quarantine": {"source", "stream", "status", "_deleted"},
+	"run":        {"source", "trigger", "outcome", "started_at", "run", "_deleted"},
+	"quarantine": {"source", "stream", "run", "rules", "status", "_deleted"},
 }
 
 // sensitiveViewColumns are columns of views that are made from fields above internal. Views have no others: a test reads all of
