@@ -65,10 +65,7 @@ func TestProjectsOutsideOfTheirRegionAreTold(t *testing.T) {
 		('a former district', '330103', 120.18, 30.3, 'wgs84', '2020-12-31'),
 		('a county without a box', '339001', 120.17, 28.25, 'wgs84', '2022-12-31'),
 		('of the nation', '100000', 120.17, 30.25, 'wgs84', '2022-12-31')`)
-	var got []string
-	for _, line := range b.sql(`SELECT project_id, problem, on_map, checked_against, round(kilometres_outside) FROM $db.project_map ORDER BY project_id`) {
-		got = append(got, line)
-	}
+	got := b.sql(`SELECT project_id, problem, on_map, checked_against, round(kilometres_outside) FROM $db.project_map ORDER BY project_id`)
 	want := []string{
 		"a city\t\t1\t330200\t0",
 		"a county without a box\t\t1\t330000\t0",

@@ -238,6 +238,7 @@ func TestEveryRowFilterLetsItsOwnRowsThroughAndNoOthers(t *testing.T) {
 	}
 	everywhere(t, b, set)
 	filters, rows := 0, 0
+	there := map[string][]string{} // all kinds of rows of each table
 	for _, root := range codesOf(set) {
 		conditions := policies(t, readerRole(t, b.Database(), set, readerOf(root, schemas.SensitivePersonal, "one")))
 		for name, condition := range conditions {
@@ -268,7 +269,10 @@ func TestEveryRowFilterLetsItsOwnRowsThroughAndNoOthers(t *testing.T) {
 			for _, line := range b.sql(fmt.Sprintf("SELECT DISTINCT %s AS r, %s AS d FROM $db.%s WHERE %s", region, day, name, condition)) {
 				shown[line] = true
 			}
-			for _, line := range b.sql(fmt.Sprintf("SELECT DISTINCT %s AS r, %s AS d FROM $db.%s", region, day, name)) {
+			if there[name] == nil {
+				there[name] = b.sql(fmt.Sprintf("SELECT DISTINCT %s AS r, %s AS d FROM $db.%s", region, day, name))
+			}
+			for _, line := range there[name] {
 				rows++
 				code, days, _ := strings.Cut(line, "\t")
 				want := code == "one"
@@ -374,7 +378,7 @@ func TestAReaderSeesOfEachFigureWhatEverybodySees(t *testing.T) {
 			t.Errorf("%s has no rows: the test shows nothing of it", view)
 		}
 	}
-	for _, root := range []string{"330100", "330200", "330205"} {
+	for _, root := range []string{"330100", "330200"} {
 		t.Run(root, func(t *testing.T) {
 			r := readerRole(t, "headwater", set, readerOf(root, schemas.Internal, "one"))
 			var filters []clickhouse.Filter
@@ -471,7 +475,7 @@ func refused(t *testing.T, server *clickhousetest.Process, root string) {
 			}
 		}
 	}
-	if got := server.Exec(t, "SELECT (SELECT count() FROM headwater.observation) = (SELECT sum(ignore(region) + 1) FROM headwater.observation), (SELECT max(toString(source)) FROM headwater.freshness), (SELECT groupUniqArray(source) FROM headwater.ledger), (SELECT max(extracted) FROM headwater.ledger_balance WHERE scope = 'total')"); got != "1\tone\t['one']\t10\n" {
+	if got := server.Exec(t, "SELECT (SELECT count() FROM headwater.observation) = (SELECT sum(ignore(region) + 1) FROM headwater.observation), (SELECT max(toString(source)) FROM headwater.freshness), (SELECT groupUniqArray(source) FROM headwater.ledger), (SELECT groupUniqArray(source) FROM headwater.data_quality_scorecard), (SELECT max(extracted) FROM headwater.ledger_balance WHERE scope = 'total')"); got != "1\tone\t['one']\t['one']\t10\n" {
 		t.Errorf("counted and told: %s", got)
 	}
 }
@@ -513,7 +517,7 @@ func TestLimitsComeBeforeRights(t *testing.T) {
 			if slices.Contains(closed, object) {
 				t.Errorf("%s may %s", r.User, g)
 			}
-			open := slices.Contains([]string{"calendar_day", "indicator", "evaluation_item", "region", "region_path"}, object)
+			open := slices.Contains([]string{"calendar_day", "indicator", "evaluation_item", "region", "region_extent", "region_path"}, object)
 			if r.User == "headwater_reader_ning_bo" && (limited[object] == "") != open {
 				t.Errorf("%s: the rows of %s are limited by %q", g, object, limited[object])
 			}
