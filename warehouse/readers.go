@@ -79,6 +79,11 @@ var tablePlacings = map[string]placing{
 	"loop_event": {parents: []parent{
 		{"object_id", "object = 'task'", "task", "task_id"}, {"object_id", "object = 'project'", "project", "project_id"}, {"object_id", "object = 'issue'", "issue", "issue_id"}}},
 
+	"period_figure":  {region: "region", days: []string{periodEnd}},
+	"variance_event": {region: "region", days: []string{periodEnd}},
+
+	// Definitions and lists that say nothing of any region's figures.
+	"data_sharing": {open: true}, "index_version": {open: true}, "index_weight": {open: true}, "indicator_version": {open: true},
 	"calendar_day": {open: true}, "indicator": {open: true}, "evaluation_item": {open: true}, "region": {open: true}, "region_extent": {open: true},
 
 	"ledger": {source: "source"}, "run": {source: "source"}, "quarantine": {source: "source"},
@@ -91,14 +96,21 @@ var tablePlacings = map[string]placing{
 var viewPlacings = map[string]placing{
 	"observation_current":      {region: "region", days: []string{periodEnd}},
 	"observation_placed":       {region: "region", days: []string{periodEnd}},
+	"observation_cell":         {region: "region", days: []string{periodEnd}},
 	"observation_history":      {region: "region", days: []string{periodEnd}},
 	"correction":               {region: "region", days: []string{periodEnd}},
 	"lineage":                  {region: "region", days: []string{periodEnd}},
 	"indicator_rollup":         {region: "region", days: []string{periodEnd}},
 	"indicator_reconciliation": {region: "region", days: []string{periodEnd}},
 	"indicator_trend":          {region: "region", days: []string{periodEnd}},
+	"indicator_band":           {region: "region", days: []string{periodEnd}},
+	"indicator_official":       {region: "region", days: []string{periodEnd}},
+	"index_component":          {region: "region", days: []string{periodEnd}},
+	"reporting_status":         {region: "region", days: []string{periodEnd}},
+	"variance":                 {region: "region", days: []string{periodEnd}},
 	// The siblings of the reader's own region are out of its sight, and a rank among what is left would be a wrong one.
 	"indicator_ranking":   {region: "region", days: []string{periodEnd}, except: "region = {region}"},
+	"index_score":         {region: "region", days: []string{periodEnd}, except: "region = {region}"},
 	"evaluation_score":    {region: "region", days: []string{"period"}, except: "region = {region} AND department = ''"},
 	"target_current":      {region: "region", days: []string{"due"}},
 	"air_quality_hour":    {region: "region", days: []string{"toLastDayOfMonth(toDate32(at))"}},
@@ -112,6 +124,7 @@ var viewPlacings = map[string]placing{
 	"loop_step":      {parents: tablePlacings["loop_event"].parents},
 	"ledger_balance": {source: "source", total: true},
 	"freshness":      {source: "source"},
+	"data_catalog":   {source: "source"},
 	// Figures are those that the reader sees, so its scores of 0401, 0402 and 0502 are of its own region's.
 	"data_quality_scorecard": {source: "source"},
 }
@@ -120,6 +133,8 @@ var viewPlacings = map[string]placing{
 var (
 	closedViews  = []string{"quarantine_open"}
 	closedTables = []string{"audit", "undecodable", "shape"}
+	// wholeViews are for readers of all regions only: what is out of a reader's sight would be told as missing.
+	wholeViews = []string{"missing_link"}
 )
 
 // narrowTables are those of which readers see a few columns, because a view tells them.
@@ -345,7 +360,7 @@ func (r Reader) grants(database string, set *schemas.Set) ([]grant, error) {
 	}
 	add(grant{object: "region_path"}, placing{open: true})
 	for _, view := range Views {
-		if slices.Contains(closedViews, view) {
+		if slices.Contains(closedViews, view) || r.Region != "" && slices.Contains(wholeViews, view) {
 			continue
 		}
 		g := grant{object: view}
