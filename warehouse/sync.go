@@ -56,7 +56,7 @@ type extentRow struct {
 // unknownFrom stands for a beginning that nobody knows: the table's key needs a day.
 var unknownFrom = time.Date(1900, 1, 1, 0, 0, 0, 0, time.UTC)
 
-// Sync fills the tables region, region_path, region_extent and indicator from the set and the project's indicators. It does nothing for a
+// Sync fills the tables region, region_path and indicator from the set and the project's indicators. It does nothing for a
 // table whose content has not changed since the last time; rows that are gone are marked as deleted. Call it after Migrate.
 func (w *Warehouse) Sync(ctx context.Context, set *schemas.Set, indicators []schemas.Indicator) error {
 	w.migrating.Lock()
@@ -77,14 +77,7 @@ func (w *Warehouse) Sync(ctx context.Context, set *schemas.Set, indicators []sch
 	}); err != nil {
 		return err
 	}
-	if err := syncTable(ctx, w, steps, content[pathRow]{
-		table: "region_path", columns: pathColumns, keyColumns: "code, since", rows: pathRows(regions),
-		key:     func(r pathRow) string { return r.Code + "/" + r.Since.Format(time.DateOnly) },
-		gone:    func(r *pathRow) { r.Deleted = true },
-		deleted: func(r pathRow) bool { return r.Deleted },
-	}); err != nil {
-		return err
-	}
+	// The boxes of region_extent go with the regions.
 	extents := []extentRow{}
 	for _, e := range set.Extents() {
 		extents = append(extents, extentRow{Code: e.Code, West: e.West, South: e.South, East: e.East, North: e.North})
@@ -94,6 +87,14 @@ func (w *Warehouse) Sync(ctx context.Context, set *schemas.Set, indicators []sch
 		key:     func(r extentRow) string { return r.Code },
 		gone:    func(r *extentRow) { r.Deleted = true },
 		deleted: func(r extentRow) bool { return r.Deleted },
+	}); err != nil {
+		return err
+	}
+	if err := syncTable(ctx, w, steps, content[pathRow]{
+		table: "region_path", columns: pathColumns, keyColumns: "code, since", rows: pathRows(regions),
+		key:     func(r pathRow) string { return r.Code + "/" + r.Since.Format(time.DateOnly) },
+		gone:    func(r *pathRow) { r.Deleted = true },
+		deleted: func(r pathRow) bool { return r.Deleted },
 	}); err != nil {
 		return err
 	}
