@@ -13,6 +13,7 @@ type Set struct {
 	schemas map[string]*Schema
 	lists   map[string]*CodeList
 	regions *Regions
+	extents []Extent // beside those that are built in
 }
 
 // Schema returns the schema of that name.
@@ -43,7 +44,7 @@ func (s *Set) Regions() *Regions {
 
 // WithRegions returns the set with other regions.
 func (s *Set) WithRegions(r *Regions) *Set {
-	return &Set{schemas: s.schemas, lists: s.lists, regions: r}
+	return &Set{schemas: s.schemas, lists: s.lists, regions: r, extents: s.extents}
 }
 
 // WithCodeList returns the set with one more code list, or with another one in place of that of the same name.
@@ -53,7 +54,7 @@ func (s *Set) WithCodeList(list *CodeList) *Set {
 		lists = map[string]*CodeList{}
 	}
 	lists[list.Name] = list
-	return newSet(slices.Collect(maps.Values(s.schemas)), slices.Collect(maps.Values(lists)), s.regions)
+	return newSet(slices.Collect(maps.Values(s.schemas)), slices.Collect(maps.Values(lists)), s.regions).WithExtents(s.extents)
 }
 
 // WithSchema returns the set with one more schema, or with another one in place of that of the same name. The schema is
@@ -74,7 +75,7 @@ func (s *Set) WithSchema(schema *Schema) (*Set, error) {
 		schemas = map[string]*Schema{}
 	}
 	schemas[normal.Name] = &normal
-	return newSet(slices.Collect(maps.Values(schemas)), slices.Collect(maps.Values(s.lists)), s.regions), nil
+	return newSet(slices.Collect(maps.Values(schemas)), slices.Collect(maps.Values(s.lists)), s.regions).WithExtents(s.extents), nil
 }
 
 func newSet(schemas []*Schema, lists []*CodeList, regions *Regions) *Set {

@@ -16,6 +16,11 @@ type Role struct {
 	For  string // what the user does, for people
 	// Grants are the rights, each as GRANT says it without its first word and its TO: "SELECT ON db.*".
 	Grants []string
+	// Exact says that the role has these rights and no others: what it had before is taken away.
+	Exact bool
+	// Limits are statements that bound what the role's rights show: row policies, a settings profile, a quota. They come before
+	// the rights, so that no right is ever there without its limit.
+	Limits []string
 }
 
 // Roles are the roles that a warehouse needs, each with the least rights that suffice: the tests take away one after the
@@ -59,11 +64,11 @@ func Roles(database string, set *schemas.Set) []Role {
 		case "shape", "run":
 			// Configurations and the words of errors are nothing for analysts, but the view freshness tells how runs ended.
 			if name == "run" {
-				reads = append(reads, "SELECT(source, outcome, started_at, run, _deleted) ON "+db+".run")
+				reads = append(reads, "SELECT("+strings.Join(narrowTables[name], ", ")+") ON "+db+".run")
 			}
 		case "quarantine":
-			// The columns of rows that broke a rule stay out of sight; the view freshness counts them.
-			reads = append(reads, "SELECT(source, stream, status, _deleted) ON "+db+".quarantine")
+			// The columns of rows that broke a rule stay out of sight; the views freshness and data_quality_scorecard count them.
+			reads = append(reads, "SELECT("+strings.Join(narrowTables[name], ", ")+") ON "+db+".quarantine")
 		default:
 			reads = append(reads, "SELECT ON "+db+"."+quoteName(name))
 		}
@@ -88,6 +93,10 @@ func Roles(database string, set *schemas.Set) []Role {
 func (r Role) Statements(certificate bool) []string {
 	name, user := quoteName(r.Name), quoteName(r.User)
 	statements := []string{"CREATE ROLE IF NOT EXISTS " + name}
+	if r.Exact {
+		statements = append(statements, "REVOKE ALL ON *.* FROM "+name)
+	}
+	statements = append(statements, r.Limits...)
 	for _, grant := range r.Grants {
 		statements = append(statements, "GRANT "+grant+" TO "+name)
 	}

@@ -284,7 +284,17 @@ func TestTheEngineUnderstandsTheGrants(t *testing.T) {
 					n++
 				}
 			}
-			if n < 30 {
+			readers, err := warehouse.ReaderRoles(database, moving(t), someReaders())
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, r := range readers {
+				for _, statement := range r.Statements(certificate) {
+					server.Exec(t, "SELECT formatQuery("+quoted(statement)+")")
+					n++
+				}
+			}
+			if n < 200 {
 				t.Errorf("only %d statements", n)
 			}
 		}
@@ -294,6 +304,19 @@ func TestTheEngineUnderstandsTheGrants(t *testing.T) {
 		t.Errorf("users can log in before they have a password:\n%s", script)
 	}
 	golden(t, "grants.sql", script)
+	readers, err := warehouse.ReaderRoles("headwater", moving(t), someReaders())
+	if err != nil {
+		t.Fatal(err)
+	}
+	golden(t, "readers.sql", warehouse.Script(readers, false))
+}
+
+func someReaders() []warehouse.Reader {
+	city := readerOf("330200", schemas.Internal, "one")
+	city.Name, city.Title, city.QueriesPerHour, city.QueryTimePerHour = "ning-bo", "宁波市\n-- not a line of its own", 1000, 10*time.Minute
+	all := readerOf("", schemas.SensitivePersonal)
+	all.Name = "all"
+	return []warehouse.Reader{all, city}
 }
 
 func quoted(text string) string {
@@ -322,7 +345,7 @@ func newAdministered(t *testing.T, behind clickhousetest.Server) *administered {
 		}
 		r.Body = io.NopCloser(bytes.NewReader(body))
 		statement := string(body)
-		if !strings.HasPrefix(statement, "CREATE ROLE") && !strings.HasPrefix(statement, "CREATE USER") && !strings.HasPrefix(statement, "GRANT") {
+		if !slices.ContainsFunc([]string{"CREATE ROLE", "CREATE USER", "GRANT", "REVOKE", "CREATE ROW POLICY", "DROP ROW POLICY", "CREATE SETTINGS PROFILE", "CREATE QUOTA"}, func(p string) bool { return strings.HasPrefix(statement, p) }) {
 			proxy.ServeHTTP(w, r)
 			return
 		}
@@ -354,7 +377,11 @@ func TestGrantsAreApplied(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer w.Close()
-	roles := warehouse.Roles("granted", schemas.Standard())
+	readers, err := warehouse.ReaderRoles("granted", schemas.Standard(), someReaders())
+	if err != nil {
+		t.Fatal(err)
+	}
+	roles := append(warehouse.Roles("granted", schemas.Standard()), readers...)
 	apply := func() (n int, err error) {
 		err = w.Audited(t.Context(), warehouse.AuditEntry{Who: "li", Command: "warehouse grants --apply", TargetKind: "grants", Target: "all", Why: "new"}, func(*warehouse.AuditEntry) error {
 			n, err = w.Apply(t.Context(), roles, false)

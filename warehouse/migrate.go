@@ -1,6 +1,7 @@
 package warehouse
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"embed"
@@ -49,10 +50,12 @@ var Views = []string{
 	"loop_step",
 	"task_status",
 	"missing_link",
+	"project_map",
 	"evaluation_score",
 	"lineage",
 	"observation_history",
 	"correction",
+	"data_quality_scorecard",
 }
 
 // Change is one thing that Migrate did.
@@ -176,6 +179,7 @@ func (w *Warehouse) migrateOnce(ctx context.Context, set *schemas.Set) ([]Change
 		if err != nil {
 			return nil, err
 		}
+		text = asInvoker(text)
 		step := applied{Step: "view " + name, Hash: hashOf(text), Body: string(text)}
 		what := "created"
 		if there := tables[name]; there != nil {
@@ -204,6 +208,12 @@ func (w *Warehouse) migrateOnce(ctx context.Context, set *schemas.Set) ([]Change
 		}
 	}
 	return changes, nil
+}
+
+// asInvoker makes a view run with the rights and row policies of whoever asks, whatever the server's default is: with those of who
+// made it, readers of a part would see the whole.
+func asInvoker(view []byte) []byte {
+	return bytes.Replace(view, []byte("\n)\nAS\n"), []byte("\n)\nSQL SECURITY INVOKER\nAS\n"), 1)
 }
 
 // planned is a statement, what to tell about it, and what to record after it.

@@ -44,6 +44,15 @@ type indicatorRow struct {
 	Deleted         bool     `json:"-"`
 }
 
+type extentRow struct {
+	Code    string  `ch:"code"`
+	West    float64 `ch:"west"`
+	South   float64 `ch:"south"`
+	East    float64 `ch:"east"`
+	North   float64 `ch:"north"`
+	Deleted bool    `json:"-"`
+}
+
 // unknownFrom stands for a beginning that nobody knows: the table's key needs a day.
 var unknownFrom = time.Date(1900, 1, 1, 0, 0, 0, 0, time.UTC)
 
@@ -66,6 +75,19 @@ func (w *Warehouse) Sync(ctx context.Context, set *schemas.Set, indicators []sch
 		key:     func(r regionRow) string { return r.Code + "/" + r.ValidFrom.Format(time.DateOnly) },
 		gone:    func(r *regionRow) { r.Deleted = true },
 		deleted: func(r regionRow) bool { return r.Deleted },
+	}); err != nil {
+		return err
+	}
+	// The boxes of region_extent go with the regions.
+	extents := []extentRow{}
+	for _, e := range set.Extents() {
+		extents = append(extents, extentRow{Code: e.Code, West: e.West, South: e.South, East: e.East, North: e.North})
+	}
+	if err := syncTable(ctx, w, steps, content[extentRow]{
+		table: "region_extent", columns: ownSchema("region_extent").Arrow().Fields(), keyColumns: "code", rows: extents,
+		key:     func(r extentRow) string { return r.Code },
+		gone:    func(r *extentRow) { r.Deleted = true },
+		deleted: func(r extentRow) bool { return r.Deleted },
 	}); err != nil {
 		return err
 	}

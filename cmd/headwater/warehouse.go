@@ -4,12 +4,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/headwater-data/headwater/internal/embedded/clickhouse"
 	"github.com/headwater-data/headwater/internal/fault"
+	"github.com/headwater-data/headwater/internal/project"
 	"github.com/headwater-data/headwater/internal/screen"
 	"github.com/headwater-data/headwater/pipeline"
 	"github.com/headwater-data/headwater/warehouse"
@@ -90,9 +93,14 @@ tables are dropped; the reader is for BI and does not see rows in quarantine. Th
 given them a password, or with --certificate by a client certificate with the user's name as its common name. Print or apply
 them again after schemas were added.
 
+Each reader under readers: in headwater.yaml is a user of its own, limited to the rows of a region and what lies below it and to
+fields up to a sensitivity, by row policies, rights on columns, a settings profile and a quota. What lies below a region, and when,
+stands in the policies: print or apply them again after the regions have changed.
+
 With --apply they are run on the project's warehouse, as the user that headwater.yaml names for it, who must be allowed to make
 users and to grant: give the administrator's name and password in the environment for that one command. It may be repeated;
-nothing that is there is taken away. headwater audit tells who did it.`,
+nothing that is there is taken away, but for rights that a reader of headwater.yaml has no longer. headwater audit tells who did
+it.`,
 		Example: `  headwater warehouse grants > grants.sql
   headwater warehouse grants --certificate
   HEADWATER_CH_PASSWORD=… headwater warehouse grants --apply --why "the schemas have changed"`,
@@ -113,7 +121,11 @@ nothing that is there is taken away. headwater audit tells who did it.`,
 			if err != nil {
 				return err
 			}
-			roles := warehouse.Roles(settings.Database, p.Set())
+			readers, err := warehouse.ReaderRoles(settings.Database, p.Set(), readersOf(p))
+			if err != nil {
+				return fault.Usage(err)
+			}
+			roles := append(warehouse.Roles(settings.Database, p.Set()), readers...)
 			if apply {
 				return a.withWarehouse(cmd.Context(), func(w *pipeline.Depot) error {
 					return a.applyGrants(cmd.Context(), w, roles, certificate, operator(by), why)
@@ -141,6 +153,21 @@ nothing that is there is taken away. headwater audit tells who did it.`,
 	c.Flags().StringVar(&why, "why", "", "the reason, for the record (required with --apply)")
 	byFlag(c, &by)
 	return c
+}
+
+// readersOf are the readers that headwater.yaml names, in the order of their names.
+func readersOf(p *project.Project) []warehouse.Reader {
+	configured := p.Readers()
+	var readers []warehouse.Reader
+	for _, name := range slices.Sorted(maps.Keys(configured)) {
+		c := configured[name]
+		readers = append(readers, warehouse.Reader{
+			Name: name, Title: c.Title, Region: c.Region, Sensitivity: c.Sensitivity, Sources: c.Sources,
+			MaxTime: c.MaxTime, MaxMemoryBytes: int64(c.MaxMemory) << 20, MaxRows: int64(c.MaxRows),
+			QueriesPerHour: int64(c.Queries), QueryTimePerHour: c.QueryTime,
+		})
+	}
+	return readers
 }
 
 func (a *app) applyGrants(ctx context.Context, w *pipeline.Depot, roles []warehouse.Role, certificate bool, by, why string) error {

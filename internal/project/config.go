@@ -19,6 +19,7 @@ type Config struct {
 	Keys      map[string]secret.Value `yaml:"keys,omitempty" desc:"Keys for hashing personal values, by name. Never remove a key whose hashes are in the warehouse. Without any, one is made and kept in the state folder."`
 	Hashing   HashingConfig           `yaml:"hashing,omitempty" desc:"Which of the keys hashes personal values, and how."`
 	Reference ReferenceConfig         `yaml:"reference,omitempty" desc:"Reference data that is kept elsewhere than in the folder reference."`
+	Readers   map[string]ReaderConfig `yaml:"readers,omitempty" desc:"Who reads the warehouse for BI and sees a part of it, by name. headwater warehouse grants makes their users on a server."`
 	Log       LogConfig               `yaml:"log,omitempty" desc:"What is logged, and how."`
 	Limits    LimitsConfig            `yaml:"limits,omitempty" desc:"How much is done at once."`
 }
@@ -63,6 +64,19 @@ type TLSConfig struct {
 	CA   string `yaml:"ca,omitempty" desc:"Certificates (PEM) of the authorities that are trusted. Defaults to the system's."`
 	Cert string `yaml:"cert,omitempty" desc:"Own certificate (PEM), where the server asks for one."`
 	Key  string `yaml:"key,omitempty" desc:"Key (PEM) of the own certificate."`
+}
+
+// ReaderConfig says what a reader sees.
+type ReaderConfig struct {
+	Title       string        `yaml:"title,omitempty" desc:"Name for people."`
+	Region      string        `yaml:"region,omitempty" desc:"6-digit code of a region: the reader sees the rows of it and of what lies below it, by date. Without one, of all."`
+	Sensitivity string        `yaml:"sensitivity,omitempty" enum:"public,internal,personal,sensitive-personal" desc:"Highest sensitivity of the fields that the reader sees. Defaults to internal."`
+	Sources     []string      `yaml:"sources,omitempty" desc:"Sources whose account (ledger, runs, freshness, rows in quarantine by number) a reader of one region sees. A reader of all regions sees those of all sources."`
+	MaxTime     time.Duration `yaml:"max_time,omitempty" desc:"How long one query may take. Defaults to 1m."`
+	MaxMemory   int           `yaml:"max_memory_mib,omitempty" desc:"MiB of memory that one query may take. Defaults to 4096."`
+	MaxRows     int           `yaml:"max_rows,omitempty" desc:"Rows that a result may have. Defaults to 10000000."`
+	Queries     int           `yaml:"queries_per_hour,omitempty" desc:"Queries in an hour. Defaults to no bound."`
+	QueryTime   time.Duration `yaml:"query_time_per_hour,omitempty" desc:"Time that all queries of an hour may take together. Defaults to no bound."`
 }
 
 // LogConfig says what is logged.

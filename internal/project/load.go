@@ -47,6 +47,7 @@ func Load(dir string, registry *connectors.Registry) (*Project, problem.List) {
 	l.schemas()
 	l.measures()
 	l.sources()
+	l.readers()
 	l.mappings()
 	l.taskLinks()
 	l.problems = slices.Compact(l.sorted())
@@ -261,14 +262,40 @@ func (l *loader) schemas() {
 		set = schemas.Standard()
 	}
 	for _, name := range l.list("reference", ".csv") {
-		if name != ownRegions {
-			l.add(problem.Problem{File: name}, "only regions.csv is known here", "regions go into "+ownRegions+", code lists into reference/NAME.yaml (headwater reference import makes both), lookup tables into another folder")
+		if name != ownRegions && name != ownExtents {
+			l.add(problem.Problem{File: name}, "only regions.csv and extents.csv are known here", "regions go into "+ownRegions+", boxes around them into "+ownExtents+", code lists into reference/NAME.yaml (headwater reference import makes both), lookup tables into another folder")
 		}
 	}
 	if regions := l.regions(); regions != nil {
 		set = set.WithRegions(regions)
 	}
-	l.p.set = set
+	l.p.set = set.WithExtents(l.extents(set.Regions()))
+}
+
+// ownExtents is where a project keeps boxes around its regions, beside those of Zhejiang that are built in.
+const ownExtents = "reference/extents.csv"
+
+// extents reads the project's boxes, nil when it has none.
+func (l *loader) extents(regions *schemas.Regions) []schemas.Extent {
+	if _, err := os.Stat(filepath.Join(l.p.Dir, filepath.FromSlash(ownExtents))); errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	data, ok := l.read(ownExtents, maxRegionBytes)
+	if !ok {
+		return nil
+	}
+	extents, problems := schemas.ReadExtents(bytes.NewReader(data), ownExtents)
+	l.problems = append(l.problems, problems...)
+	known := map[string]bool{}
+	for _, r := range regions.All() {
+		known[r.Code] = true
+	}
+	for _, e := range extents {
+		if !known[e.Code] {
+			l.add(problem.Problem{File: ownExtents}, fmt.Sprintf("no region has had the code %q", e.Code), "headwater reference import brings the regions of other provinces")
+		}
+	}
+	return extents
 }
 
 // ownRegions is where a project keeps its list of regions.

@@ -16,6 +16,7 @@ import (
 	"github.com/expr-lang/expr/vm"
 
 	"github.com/headwater-data/headwater/schemas"
+	"github.com/headwater-data/headwater/schemas/coordinates"
 )
 
 // expression is a compiled expression. Expressions see rows as texts (col["name"], nil when there is no value), whatever the
@@ -83,10 +84,41 @@ func expressionOptions(env map[string]any) []expr.Option {
 			return time.Date(int(m.year), time.Month(m.month), int(m.day), int(m.hour), int(m.min), int(m.sec), int(m.nanos), at).In(zone), nil
 		}, new(func(string) time.Time)),
 	}
+	// Positions of a stated system in another one, by which the two functions differ: expr has no pairs.
+	for name, pick := range map[string]func(x, y float64) float64{
+		"to_longitude": func(x, _ float64) float64 { return x },
+		"to_latitude":  func(_, y float64) float64 { return y },
+	} {
+		options = append(options, expr.Function(name, func(params ...any) (any, error) {
+			x, okX := asFloat(params[0])
+			y, okY := asFloat(params[1])
+			from, okFrom := params[2].(string)
+			to, okTo := params[3].(string)
+			if !okX || !okY || !okFrom || !okTo {
+				return nil, nil
+			}
+			x, y, err := coordinates.Convert(x, y, from, to)
+			if err != nil {
+				return nil, err
+			}
+			return pick(x, y), nil
+		}, new(func(x, y float64, from, to string) float64)))
+	}
 	for _, name := range forbidden {
 		options = append(options, expr.DisableBuiltin(name))
 	}
 	return options
+}
+
+// asFloat reads what an expression gives as a number; nil has none.
+func asFloat(v any) (float64, bool) {
+	switch v := v.(type) {
+	case float64:
+		return v, true
+	case int:
+		return float64(v), true
+	}
+	return 0, false
 }
 
 // columnFinder finds col["…"] in a syntax tree. When patching, it turns each into a variable of its own, which the virtual

@@ -49,6 +49,14 @@ type Config struct {
 	// Grants are the rights of whoever asks, each as GRANT says it without its first word and its TO: "SELECT ON db.*".
 	// Defaults to everything on tables and nothing outside of the folder.
 	Grants []string
+	// Filters limit the rows that whoever asks sees, as a server's row policies do: the engine takes them from its users file only.
+	// They count beside Grants.
+	Filters []Filter
+}
+
+// Filter is the condition that the rows of a table or view meet for whoever asks.
+type Filter struct {
+	Database, Table, Condition string
 }
 
 const (
@@ -178,7 +186,7 @@ func (s *server) open() error {
 		files = func(folder string, memoryBytes int64) map[string]string {
 			return map[string]string{
 				"config.xml": engineConfig(filepath.Join(folder, "users.xml"), memoryBytes),
-				"users.xml":  engineUsers(memoryBytes, s.config.Grants),
+				"users.xml":  engineUsers(memoryBytes, s.config.Grants, s.config.Filters...),
 			}
 		}
 	}
@@ -319,7 +327,7 @@ func engineConfig(usersPath string, memoryBytes int64) string {
 // because a dictionary's source may be a command or an address and no grant tells those apart.
 //
 // The constraints shut settings that name files or addresses, and keep the memory's bound.
-func engineUsers(memoryBytes int64, grants []string) string {
+func engineUsers(memoryBytes int64, grants []string, filters ...Filter) string {
 	constant := ""
 	for _, name := range []string{
 		"format_schema", "format_template_row", "format_template_resultset", "format_avro_schema_registry_url",
@@ -331,6 +339,13 @@ func engineUsers(memoryBytes int64, grants []string) string {
 	queries := ""
 	for _, grant := range grants {
 		queries += "<query>GRANT " + escapeXML(grant) + "</query>"
+	}
+	rows := ""
+	for _, f := range filters {
+		rows += fmt.Sprintf(`<database name="%s"><table name="%s"><filter>%s</filter></table></database>`, escapeXML(f.Database), escapeXML(f.Table), escapeXML(f.Condition))
+	}
+	if rows != "" {
+		rows = "<databases>" + rows + "</databases>"
 	}
 	statement := memoryBytes / 5 * 4
 	return fmt.Sprintf(`<clickhouse>
@@ -354,10 +369,11 @@ func engineUsers(memoryBytes int64, grants []string) string {
 		<grants>
 			%s
 		</grants>
+		%s
 	</default></users>
 	<quotas><default></default></quotas>
 </clickhouse>
-`, statement, statement, constant, queries)
+`, statement, statement, constant, queries, rows)
 }
 
 func escapeXML(s string) string {

@@ -44,6 +44,7 @@ type order struct {
 	MaxMemoryBytes                      int64
 	Remove                              bool // remove Dir at the end
 	Grants                              []string
+	Filters                             []clickhouse.Filter
 }
 
 func init() {
@@ -87,7 +88,7 @@ func child() error {
 	fmt.Println(listener.Addr())
 	return clickhouse.Serve(ctx, clickhouse.Config{
 		Dir: o.Dir, Engine: engine, User: o.User, Password: secret.New(o.Password), ReaderPassword: secret.New(o.ReaderPassword),
-		Listener: listener, Logger: slog.New(slog.NewTextHandler(os.Stderr, nil)), MaxMemoryBytes: o.MaxMemoryBytes, Grants: o.Grants,
+		Listener: listener, Logger: slog.New(slog.NewTextHandler(os.Stderr, nil)), MaxMemoryBytes: o.MaxMemoryBytes, Grants: o.Grants, Filters: o.Filters,
 	})
 }
 
@@ -194,11 +195,11 @@ func startFor(t testing.TB, o order) *Process {
 	return p
 }
 
-// StartWith starts a warehouse on a folder whose user has exactly those rights (see clickhouse.Config). It is stopped when the
-// test ends, if it still runs.
-func StartWith(t testing.TB, dir string, grants []string) *Process {
+// StartWith starts a warehouse on a folder whose user has exactly those rights and sees only the rows that the filters let
+// through (see clickhouse.Config). It is stopped when the test ends, if it still runs.
+func StartWith(t testing.TB, dir string, grants []string, filters ...clickhouse.Filter) *Process {
 	t.Helper()
-	return startFor(t, order{Dir: dir, Grants: grants})
+	return startFor(t, order{Dir: dir, Grants: grants, Filters: filters})
 }
 
 // TryIn says why a warehouse does not start on a folder, nil if it does.
