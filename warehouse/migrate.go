@@ -48,6 +48,7 @@ var Views = []string{
 	"lineage",
 	"observation_history",
 	"correction",
+	"data_catalog",
 }
 
 // Change is one thing that Migrate did.
