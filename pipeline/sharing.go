@@ -1,8 +1,15 @@
 package pipeline
 
 import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
 	"slices"
 
+	"github.com/headwater-data/headwater/internal/embedded"
+	"github.com/headwater-data/headwater/internal/fault"
 	"github.com/headwater-data/headwater/internal/project"
 	"github.com/headwater-data/headwater/warehouse"
 )
@@ -24,6 +31,9 @@ func Datasets(p *project.Project) []warehouse.SharedDataset {
 				}
 				if due := x.Due; due != nil && d.Deadline != nil && !due.Since.IsZero() {
 					d.DueIndicators, d.DueLevels, d.DueWithin, d.DueSince = due.Indicators, due.Levels, due.Within, &due.Since
+					if !due.Until.IsZero() {
+						d.DueUntil = &due.Until
+					}
 					if len(due.Indicators) == 0 {
 						d.DueIndicators = stream.Indicators
 					}
@@ -33,4 +43,20 @@ func Datasets(p *project.Project) []warehouse.SharedDataset {
 		}
 	}
 	return out
+}
+
+// Untouched reports whether nothing can ever have been loaded: the project's warehouse is an embedded one that was not started yet.
+func Untouched(p *project.Project) (bool, error) {
+	settings, err := p.Warehouse()
+	if err != nil || !settings.Embedded {
+		return false, err
+	}
+	_, err = os.Stat(filepath.Join(p.State, string(embedded.Warehouse)))
+	if errors.Is(err, fs.ErrNotExist) {
+		return true, nil
+	}
+	if err != nil {
+		return false, fault.Environment(fmt.Errorf("look for the embedded warehouse: %w", err))
+	}
+	return false, nil
 }

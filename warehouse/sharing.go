@@ -32,6 +32,7 @@ type SharedDataset struct {
 	DueLevels     []string   `ch:"due_levels"` // empty for those of each indicator
 	DueWithin     string     `ch:"due_within"`
 	DueSince      *time.Time `ch:"due_since"`
+	DueUntil      *time.Time `ch:"due_until"` // nil for no end
 
 	Deleted bool `json:"-"`
 }

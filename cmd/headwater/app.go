@@ -115,6 +115,7 @@ func commands(a *app) []*cobra.Command {
 		runCommand(a),
 		startCommand(a),
 		statusCommand(a),
+		catalogCommand(a),
 		ledgerCommand(a),
 		verifyCommand(a),
 		quarantineCommand(a),

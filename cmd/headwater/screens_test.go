@@ -107,6 +107,7 @@ func TestScreensOfTheDemo(t *testing.T) {
 		return *s.Streams[0].Lag
 	})
 	golden(t, "ledger", dir, must(in("ledger")...))
+	golden(t, "catalog", dir, must(in("catalog")...))
 	golden(t, "quarantine-list", dir, must(in("quarantine", "list", "--source", "market-supervision", "--rule", "parse.number")...))
 
 	id := regexp.MustCompile(`market-[0-9]\.[0-9a-f]{6}@[0-9]+#[0-9]+`).FindString(must(in("quarantine", "list", "--rule", "parse.number")...))

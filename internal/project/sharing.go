@@ -32,6 +32,7 @@ type FiguresConfig struct {
 	Levels     []string `yaml:"levels,omitempty" enum:"nation,province,city,county,town,village" desc:"Levels of the regions that owe them. Defaults to those of each indicator."`
 	Within     string   `yaml:"within" required:"true" desc:"Code of the region at or below which they lie."`
 	Since      string   `yaml:"since" required:"true" desc:"Day from which they are due, YYYY-MM-DD; the first period is the one that it lies in."`
+	Until      string   `yaml:"until,omitempty" desc:"Day up to which they are due, YYYY-MM-DD; the last period is the one that it lies in. Defaults to no end."`
 }
 
 // Sharing is a source's entry in the data-sharing list.
@@ -48,6 +49,7 @@ type DueFigures struct {
 	Levels     []string // empty for those of each indicator
 	Within     string
 	Since      time.Time // midnight UTC
+	Until      time.Time // zero for no end
 }
 
 // Unlisted returns the sources that state nothing of how they are shared, when others of the project do.
@@ -78,7 +80,7 @@ func (l *loader) sharing(f *sourceFile) {
 	f.source.Sharing = s
 	if c.ProviderCode != "" {
 		if err := checkdigit.CreditCode(c.ProviderCode); err != nil {
-			at("not a unified social credit code: "+err.Error(), "", "provider_code")
+			at("provider_code "+err.Error(), "write the 18 characters of the unified social credit code", "provider_code")
 		}
 	}
 	if c.Type == "conditional" && strings.TrimSpace(c.Condition) == "" {
@@ -87,8 +89,8 @@ func (l *loader) sharing(f *sourceFile) {
 	if c.Type != "conditional" && c.Type != "" && c.Condition != "" {
 		at(fmt.Sprintf("sharing of type %s has no condition", c.Type), "remove it, or write type: conditional", "condition")
 	}
-	if c.Deadline != nil && (*c.Deadline < 0 || *c.Deadline > 366*24*time.Hour) {
-		at("deadline must be from 0s to 366d", "it is the time after the end of a period, such as 5d", "deadline")
+	if c.Deadline != nil && (*c.Deadline > 366*24*time.Hour) {
+		at("deadline is more than 366d", "it is the time after the end of a period, such as 5d", "deadline")
 	}
 	if c.Figures == nil {
 		return
@@ -106,13 +108,23 @@ func (l *loader) sharing(f *sourceFile) {
 			at(fmt.Sprintf("there is no region %q", clipped(c.Figures.Within)), "write the 6-digit code of one that exists now", "figures", "within")
 		}
 	}
-	if c.Figures.Since != "" {
-		since, err := time.Parse(time.DateOnly, c.Figures.Since)
-		if err != nil || since.Year() < 1949 || since.Year() > 2100 {
-			at("since is no day", "write it as 2021-01-01", "figures", "since")
-		}
-		d.Since = since
+	d.Since, d.Until = l.day(f, c.Figures.Since, "since"), l.day(f, c.Figures.Until, "until")
+	if !d.Until.IsZero() && d.Until.Before(d.Since) {
+		at("until lies before since", "", "figures", "until")
 	}
+}
+
+// day reads a day of the list's figures; one that is not there, or is none, is zero.
+func (l *loader) day(f *sourceFile, text, key string) time.Time {
+	if text == "" {
+		return time.Time{}
+	}
+	day, err := time.Parse(time.DateOnly, text)
+	if err != nil || day.Year() < 1949 || day.Year() > 2100 {
+		l.add(f.doc.At("sharing", "figures", key), key+" is no day", "write it as 2021-01-01")
+		return time.Time{}
+	}
+	return day
 }
 
 // isIndicator reports a code that is not one of the project's.
