@@ -49,6 +49,9 @@ var Views = []string{
 	"observation_history",
 	"correction",
 	"data_catalog",
+	"indicator_official",
+	"reporting_status",
+	"variance",
 }
 
 // Change is one thing that Migrate did.
