@@ -120,6 +120,8 @@ func commands(a *app) []*cobra.Command {
 		verifyCommand(a),
 		quarantineCommand(a),
 		traceCommand(a),
+		periodCommand(a),
+		varianceCommand(a),
 		auditCommand(a),
 		replayCommand(a),
 		cursorCommand(a),
