@@ -232,7 +232,9 @@ func testReporting(t *testing.T, in func(...string) []string, must func(...strin
 	if v.State != "open" || v.AgeSeconds == nil || v.Difference == nil || *v.Difference == 0 {
 		t.Errorf("the oldest variance is %+v", v)
 	}
-	say := func(what, why string) []string { return in("variance", what, v.Indicator, v.Region, v.Period, "--why", why) }
+	say := func(what, why string) []string {
+		return in("variance", what, v.Indicator, v.Region, v.Period, "--why", why)
+	}
 	for _, c := range []struct {
 		name string
 		args []string
