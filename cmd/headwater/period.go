@@ -254,7 +254,11 @@ func (a *app) listReports(p *project.Project, reports []warehouse.Report) error 
 		if at, ok := p.Set().Regions().At(r.Region, r.Period); ok {
 			name = at.Name
 		}
-		if err := t.Row(r.Indicator, r.Region, cmp.Or(name, "–"), periodText(r.Period.In(p.Zone), r.Grain), r.State, r.StateZh, when(in(r.Due, p.Zone), "–"),
+		state := r.State
+		if r.ChangedAfterFreeze == 1 {
+			state += ", changed since"
+		}
+		if err := t.Row(r.Indicator, r.Region, cmp.Or(name, "–"), periodText(r.Period.In(p.Zone), r.Grain), state, r.StateZh, when(in(r.Due, p.Zone), "–"),
 			when(in(r.ReportedAt, p.Zone), "–"), screen.Count(r.Restated), age(r.AgeSeconds), r.Why); err != nil {
 			return err
 		}
