@@ -158,6 +158,9 @@ func (s *Session) prepareWarehouse(ctx context.Context) error {
 	if err := s.warehouse.Sync(ctx, s.project.Set(), s.project.Indicators(), s.project.Indexes()...); err != nil {
 		return fmt.Errorf("bring regions and indicators up to date: %w", err)
 	}
+	if err := s.warehouse.SyncSharing(ctx, Datasets(s.project)); err != nil {
+		return fmt.Errorf("bring the data-sharing list up to date: %w", err)
+	}
 	return nil
 }
 

@@ -51,9 +51,10 @@ var standard = sync.OnceValue(func() *Set {
 })
 
 // Load adds a project's schemas and code lists, one a file, to a set. A file holds a schema or a code list, told apart by
-// its key schema or list. What has a name that base knows replaces it, if nothing that is there breaks: a schema must be a
-// compatible change with a higher version, a code list must hold every code of the other. Headwater's own tables cannot be
-// replaced. Load reports everything that is wrong at once; what is right is in the set all the same.
+// its key schema or list, or an Overlay with the key extends. What has a name that base knows replaces it, if nothing that is
+// there breaks: a schema must be a compatible change with a higher version, a code list must hold every code of the other.
+// Headwater's own tables cannot be replaced or extended. Load reports everything that is wrong at once; what is right is in the
+// set all the same.
 func Load(base *Set, files ...File) (*Set, problem.List) {
 	l := loader{base: base, lists: maps.Clone(base.lists), schemas: maps.Clone(base.schemas), where: map[string]string{}}
 	if l.lists == nil {
@@ -63,11 +64,13 @@ func Load(base *Set, files ...File) (*Set, problem.List) {
 		l.schemas = map[string]*Schema{}
 	}
 	var later []File // schemas name code lists, in whichever order the files come
+	var extensions []File
 	for _, f := range files {
 		var top map[string]yamlfile.Node
 		document, problems := yamlfile.Decode(f.Name, f.Data, &top)
 		_, isSchema := top["schema"]
 		_, isList := top["list"]
+		_, isOverlay := top["extends"]
 		switch {
 		case len(problems) > 0:
 			l.problems = append(l.problems, problems...)
@@ -75,14 +78,26 @@ func Load(base *Set, files ...File) (*Set, problem.List) {
 			later = append(later, f)
 		case isList:
 			l.list(f)
+		case isOverlay:
+			extensions = append(extensions, f)
 		default:
 			p := document.At()
-			p.Message, p.Fix = "the file holds neither a schema nor a code list", "begin it with schema: NAME or list: NAME"
+			p.Message, p.Fix = "the file holds neither a schema nor a code list, nor an extension of one", "begin it with schema: NAME, list: NAME or extends: standard/NAME"
 			l.problems = append(l.problems, p)
+		}
+	}
+	var overlays []*overlay
+	for _, f := range extensions {
+		if o := l.overlayFile(f); o != nil {
+			overlays = append(overlays, o)
+			l.codes(o)
 		}
 	}
 	for _, f := range later {
 		l.schema(f)
+	}
+	for _, o := range overlays {
+		l.extend(o)
 	}
 	l.problems.Sort()
 	return newSet(slices.Collect(maps.Values(l.schemas)), slices.Collect(maps.Values(l.lists)), base.regions), l.problems

@@ -31,7 +31,7 @@ type AuditEntry struct {
 	Who        string    `ch:"who"`
 	Host       string    `ch:"host"` // defaults to this machine
 	Command    string    `ch:"command"`
-	TargetKind string    `ch:"target_kind"` // quarantine, source, cursor, grants, reference
+	TargetKind string    `ch:"target_kind"` // quarantine, source, cursor, grants, reference, period, variance
 	Target     string    `ch:"target"`
 	Why        string    `ch:"why"`
 	// Details is a JSON object. Neither secrets nor values of rows belong in it: who may read the table may not see them.

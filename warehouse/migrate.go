@@ -56,6 +56,10 @@ var Views = []string{
 	"observation_history",
 	"correction",
 	"data_quality_scorecard",
+	"data_catalog",
+	"indicator_official",
+	"reporting_status",
+	"variance",
 }
 
 // Change is one thing that Migrate did.

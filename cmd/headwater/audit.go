@@ -65,7 +65,7 @@ that were reset, and what else changes the warehouse by hand. Each change is wri
 		},
 	}
 	c.Flags().StringVar(&since, "since", "", "only since then: a date, a date with time, or a duration such as 24h")
-	c.Flags().StringVar(&kind, "kind", "", "only changes of this: quarantine, source, cursor, grants, reference")
+	c.Flags().StringVar(&kind, "kind", "", "only changes of this: quarantine, source, cursor, grants, reference, period, variance")
 	c.Flags().IntVar(&limit, "limit", 50, "how many changes to show; 0 for all")
 	return c
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"path/filepath"
 
 	"github.com/spf13/cobra"
 
@@ -50,10 +51,14 @@ changes nothing. Exit code 3 when something does not work.`,
 				type result struct {
 					Project  string       `json:"project"`
 					Problems problem.List `json:"problems"`
+					Unlisted []string     `json:"unlisted,omitempty"` // files of sources that state no sharing where others do
 				}
 				r := result{Problems: problems}
 				if p != nil {
 					r.Project = p.Name
+					for _, s := range p.Unlisted() {
+						r.Unlisted = append(r.Unlisted, s.File)
+					}
 				}
 				if r.Problems == nil {
 					r.Problems = problem.List{}
@@ -82,9 +87,17 @@ changes nothing. Exit code 3 when something does not work.`,
 			} else if n > 1 {
 				indicators += fmt.Sprintf(", %d indexes", n)
 			}
-			_, err = fmt.Fprintf(a.out, "%s: %s with %s, %s, %s: no problem found.\n", p.Name, plural(len(p.Sources()), "source"), plural(streams, "stream"),
-				indicators, plural(len(p.Set().Names()), "schema"))
-			return err
+			if _, err := fmt.Fprintf(a.out, "%s: %s with %s, %s, %s: no problem found.\n", p.Name, plural(len(p.Sources()), "source"), plural(streams, "stream"),
+				indicators, plural(len(p.Set().Names()), "schema")); err != nil {
+				return err
+			}
+			for _, s := range p.Unlisted() {
+				if _, err := fmt.Fprintf(a.out, "%s: the source states no sharing, and others do (add sharing: who provides what, how, on what ground and by when)\n",
+					fromHere(filepath.Join(p.Dir, filepath.FromSlash(s.File)))); err != nil {
+					return err
+				}
+			}
+			return nil
 		},
 	}
 	c.Flags().BoolVar(&online, "online", false, "ask the systems, too")

@@ -64,7 +64,8 @@ func configSchemaCommand(a *app) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "schema [KIND]",
 		Short: "Writes the JSON Schema of a kind of file, for editors",
-		Long: `Writes the JSON Schema of one kind of the project's files: project (headwater.yaml), source, schema, list or indicator.
+		Long: `Writes the JSON Schema of one kind of the project's files: project (headwater.yaml), source, schema, overlay, list or
+indicator.
 Editors with a YAML language server then complete and check while you write; name the schema in the file's first line:
 
   # yaml-language-server: $schema=../.editor/source.schema.json`,

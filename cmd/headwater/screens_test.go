@@ -107,6 +107,7 @@ func TestScreensOfTheDemo(t *testing.T) {
 		return *s.Streams[0].Lag
 	})
 	golden(t, "ledger", dir, must(in("ledger")...))
+	golden(t, "catalog", dir, must(in("catalog")...))
 	golden(t, "quarantine-list", dir, must(in("quarantine", "list", "--source", "market-supervision", "--rule", "parse.number")...))
 
 	id := regexp.MustCompile(`market-[0-9]\.[0-9a-f]{6}@[0-9]+#[0-9]+`).FindString(must(in("quarantine", "list", "--rule", "parse.number")...))
@@ -132,6 +133,7 @@ func TestScreensOfTheDemo(t *testing.T) {
 			t.Errorf("%s: %v (exit code %d), want %q and exit code 2", c.name, err, exitCode(err), c.want)
 		}
 	}
+	testReporting(t, in, must, try)
 	must(in("quarantine", "dismiss", id, "--why", "a test")...)
 	if _, err := try(in("quarantine", "dismiss", id, "--why", "again")...); exitCode(err) != exitUsage {
 		t.Errorf("dismissing twice: %v", err)
@@ -192,5 +194,87 @@ func TestALedgerThatDoesNotBalanceSaysSoAndFails(t *testing.T) {
 	}
 	if errors.Is(&reportedError{errUnbalanced}, errProject) {
 		t.Error("it is taken for a fault of the configuration")
+	}
+}
+
+// testReporting drives period and variance over the demo's figures, as somebody who closes June does.
+func testReporting(t *testing.T, in func(...string) []string, must func(...string) string, try func(...string) (string, error)) {
+	t.Helper()
+	const june = "2021-06"
+	states := func(state string) map[string]int {
+		t.Helper()
+		var reports []reportLine
+		if err := json.Unmarshal([]byte(must(in("period", "list", "--indicator", "LV-FACTORY", "--period", june, "--state", state, "--limit", "0", "--json")...)), &reports); err != nil {
+			t.Fatal(err)
+		}
+		got := map[string]int{}
+		for _, r := range reports {
+			if r.Grain != "month" || r.Period != june || r.Expected && (len(r.Sources) != 1 || r.Sources[0] != "market-supervision" || r.Due.Format("2006-01-02 15:04") != "2021-07-06 00:00") {
+				t.Errorf("report %+v", r)
+			}
+			key := r.State
+			if r.Expected {
+				key += " expected"
+			}
+			got[key]++
+		}
+		return got
+	}
+	before := states("")
+	if before["reported expected"]+before["restated expected"]+before["late expected"] != 90 {
+		t.Errorf("of the 90 counties that owe a figure there are %v", before)
+	}
+	var found []varianceLine
+	if err := json.Unmarshal([]byte(must(in("variance", "list", "--indicator", "LV-FACTORY", "--limit", "0", "--json")...)), &found); err != nil || len(found) == 0 {
+		t.Fatalf("variances: %+v, %v", found, err)
+	}
+	v := found[0]
+	if v.State != "open" || v.AgeSeconds == nil || v.Difference == nil || *v.Difference == 0 {
+		t.Errorf("the oldest variance is %+v", v)
+	}
+	say := func(what, why string) []string {
+		return in("variance", what, v.Indicator, v.Region, v.Period, "--why", why)
+	}
+	for _, c := range []struct {
+		name string
+		args []string
+		want string
+	}{
+		{"signing off needs an explanation", say("sign-off", "seen"), "nobody has explained it"},
+		{"an explanation says something", say("explain", " "), "say why"},
+		{"figures that agree need none", in("variance", "explain", v.Indicator, "上城区", v.Period, "--why", "x"), "there is no such variance"},
+		{"indicators are known", in("variance", "explain", "LV-FACTRY", v.Region, v.Period, "--why", "x"), `did you mean "LV-FACTORY"`},
+		{"freezing says why", in("period", "freeze", "LV-FACTORY", "330000", june), "say why"},
+		{"a region is known", in("period", "freeze", "LV-FACTORY", "某省", june, "--why", "x"), "there is no region 某省 in that period"},
+		{"what is not frozen is not published", in("period", "publish", "LV-FACTORY", "浙江省", june, "--why", "x"), "is not frozen"},
+		{"a state is one of the known", in("period", "list", "--state", "lat"), "--state must be one of"},
+	} {
+		if _, err := try(c.args...); err == nil || !strings.Contains(err.Error(), c.want) || exitCode(err) != exitUsage {
+			t.Errorf("%s: %v (exit code %d), want %q and exit code 2", c.name, err, exitCode(err), c.want)
+		}
+	}
+	must(say("explain", "the development zone reports to the city")...)
+	if out := must(in("variance", "list", "--indicator", "LV-FACTORY", "--region", v.Region, "--period", v.Period)...); !strings.Contains(out, "explained") || !strings.Contains(out, "the development zone reports to the city") {
+		t.Errorf("explained:\n%s", out)
+	}
+	must(say("sign-off", "seen")...)
+	if out := must(in("variance", "list", "--indicator", "LV-FACTORY", "--region", v.Region, "--period", v.Period)...); !strings.Contains(out, "No figures disagree") {
+		t.Errorf("signed off:\n%s", out)
+	}
+	if out := must(in("period", "freeze", "LV-FACTORY", "浙江省", june, "--why", "half-year report")...); !strings.Contains(out, "Froze LV-FACTORY of 2021-06: 102 figures of 330000 and below.") {
+		t.Errorf("freezing says %q", out)
+	}
+	if _, err := try(in("period", "restate", "LV-FACTORY", "330000", june, "--why", "x")...); err == nil || !strings.Contains(err.Error(), "nothing to restate") {
+		t.Errorf("restating what has not changed: %v", err)
+	}
+	must(in("period", "publish", "LV-FACTORY", "330000", june, "--why", "sent to the province", "--by", "王处长")...)
+	if after := states("published"); after["published expected"] != 90 {
+		t.Errorf("published are %v", after)
+	}
+	audit := must(in("audit", "--limit", "0")...)
+	for _, want := range []string{"period freeze", "period publish", "variance explain", "variance sign-off", "half-year report", "王处长 (by "} {
+		if !strings.Contains(audit, want) {
+			t.Errorf("the audit lacks %q:\n%s", want, audit)
+		}
 	}
 }

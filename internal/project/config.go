@@ -103,6 +103,7 @@ type SourceConfig struct {
 	Schedule  ScheduleConfig `yaml:"schedule,omitempty" desc:"When headwater start reads the source. Without it, only headwater run does. A text is short for {cron: …}."`
 	OnGap     string         `yaml:"on_gap,omitempty" enum:"stop,continue" desc:"What loading does when Kafka has dropped batches that were not yet loaded. Defaults to stop."`
 	Topic     string         `yaml:"topic,omitempty" desc:"Topic for the source's batches, instead of its owner's."`
+	Sharing   *SharingConfig `yaml:"sharing,omitempty" desc:"The source's entry in the data-sharing list (数据共享需求清单): who provides what, how, on what ground and by when. headwater catalog shows the list."`
 	Streams   []StreamConfig `yaml:"streams" required:"true" desc:"What is read from the source."`
 }
 

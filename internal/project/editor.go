@@ -20,6 +20,7 @@ var kinds = []struct {
 	{"project", reflect.TypeFor[Config]()},
 	{"source", reflect.TypeFor[SourceConfig]()},
 	{"schema", reflect.TypeFor[schemas.Schema]()},
+	{"overlay", reflect.TypeFor[schemas.Overlay]()},
 	{"list", reflect.TypeFor[schemas.CodeList]()},
 	{"indicator", reflect.TypeFor[schemas.Indicator]()},
 	{"index", reflect.TypeFor[schemas.Index]()},

@@ -411,6 +411,7 @@ func (l *loader) source(name string, data []byte) {
 	l.p.sources = append(l.p.sources, s)
 	l.schedule(doc, c.Schedule, s)
 	l.streams(f)
+	l.sharing(f)
 	l.connector(f, problems)
 }
 
@@ -465,7 +466,7 @@ func (l *loader) schedule(doc *yamlfile.Document, c ScheduleConfig, s *Source) {
 func (l *loader) streams(f *sourceFile) {
 	first := map[string]int{}
 	for i, c := range f.config.Streams {
-		f.source.Streams = append(f.source.Streams, Stream{Name: c.Name, read: c.Read})
+		f.source.Streams = append(f.source.Streams, Stream{Name: c.Name, Schema: c.Map.Schema, read: c.Read})
 		if c.Name == "" {
 			continue // said already
 		}
@@ -573,6 +574,7 @@ func (l *loader) mappings() {
 			}
 			l.keys(f, i, c.Map)
 			l.constants(f, i, stream, shape.Indicators)
+			s.Streams[i].Indicators = indicatorsOf(l.p.set, stream)
 			shape.Streams = append(shape.Streams, stream)
 		}
 	}

@@ -62,7 +62,8 @@ type Source struct {
 	Schedule           Schedule
 	ContinueOnGap      bool // on_gap: continue
 	Streams            []Stream
-	File               string // where it is configured, relative to the project
+	Sharing            *Sharing // its entry in the data-sharing list; nil when it states none
+	File               string   // where it is configured, relative to the project
 
 	definition connectors.Definition
 	config     yamlfile.Node
@@ -70,7 +71,9 @@ type Source struct {
 
 // Stream is one stream of a source.
 type Stream struct {
-	Name string
+	Name       string
+	Schema     string   // that its rows become records of
+	Indicators []string // that its mapping names, sorted
 
 	read yamlfile.Node
 }

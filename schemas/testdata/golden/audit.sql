@@ -6,7 +6,7 @@ CREATE TABLE IF NOT EXISTS `headwater`.`audit`
     `who` String COMMENT '操作人 / Who: Operating-system user who asked for it, and who it was for if they said so.' CODEC(ZSTD(1)),
     `host` String DEFAULT '' COMMENT '主机 / Host: Machine on which it was asked for.' CODEC(ZSTD(1)),
     `command` String COMMENT '命令 / Command: Command that made the change, without its arguments.' CODEC(ZSTD(1)),
-    `target_kind` String COMMENT '对象类型 / Target kind: What was changed: quarantine, source, cursor, grants, reference.' CODEC(ZSTD(1)),
+    `target_kind` String COMMENT '对象类型 / Target kind: What was changed: quarantine, source, cursor, grants, reference, period, variance.' CODEC(ZSTD(1)),
     `target` String DEFAULT '' COMMENT '对象 / Target: Which one: an identifier, or how many and of what.' CODEC(ZSTD(1)),
     `why` String DEFAULT '' COMMENT '理由 / Why: Why, in their words.' CODEC(ZSTD(1)),
     `details` String DEFAULT '{}' COMMENT '详情 / Details: What else there is to know, as JSON; neither secrets nor values of personal fields.' CODEC(ZSTD(1)),
