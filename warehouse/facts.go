@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/headwater-data/headwater/schemas"
 )
@@ -48,10 +49,22 @@ func (w *Warehouse) syncFacts(ctx context.Context, steps map[string]applied, set
 			return nil
 		}
 	}
-	if err := w.exec(ctx, "make the view "+factView, text); err != nil {
-		return err
+	// Two processes that synchronise at once replace it both; the statement is harmless when repeated.
+	const attempts = 6
+	for attempt := 1; ; attempt++ {
+		err := w.exec(ctx, "make the view "+factView, text)
+		if err == nil {
+			return w.record(ctx, step)
+		}
+		if attempt == attempts || !metAnother(err) {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-time.After(time.Duration(attempt) * 100 * time.Millisecond):
+		}
 	}
-	return w.record(ctx, step)
 }
 
 // factStatement compiles what the indicators declare.

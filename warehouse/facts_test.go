@@ -3,9 +3,11 @@ package warehouse_test
 import (
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/headwater-data/headwater/schemas"
+	"github.com/headwater-data/headwater/warehouse"
 )
 
 // TestIndicatorsAreCountedFromRecords has cases of the hotline and issues whose figures are worked out by hand.
@@ -72,5 +74,33 @@ func TestIndicatorsAreCountedFromRecords(t *testing.T) {
 	b.rowsOf("SELECT indicator FROM $db.indicator_fact")
 	if made := b.sql("SELECT create_table_query FROM system.tables WHERE database = '$db' AND name = 'indicator_fact'"); len(made) != 1 || !strings.Contains(made[0], "事实指标") {
 		t.Errorf("the view has no comment: %q", made)
+	}
+}
+
+func TestSeveralMaySyncAtOnce(t *testing.T) {
+	t.Parallel()
+	b := migrated(t)
+	measures, problems := schemas.LoadMeasures(schemas.Standard(), []schemas.File{{Name: "i.yaml", Data: []byte("indicator: I\ntitle: { zh: 件, en: I }\naggregation: sum\nfacts: { schema: issue, time: found_on }\n")}}, nil)
+	if len(problems) > 0 {
+		t.Fatal(problems)
+	}
+	var group sync.WaitGroup
+	for range 4 {
+		w, err := warehouse.Open(b.ctx, warehouse.Config{Addr: b.server.Addr, User: b.server.User, Password: secretOf(b), Database: b.Database()})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer w.Close()
+		group.Go(func() {
+			if err := w.Sync(b.ctx, schemas.Standard(), measures.Indicators); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	group.Wait()
+	b.sql("INSERT INTO $db.issue (issue_id, source, region, found_on, title, responsible, status) VALUES ('B', 'complaint', '330102', '2018-03-01', 't', 'r', 'assigned')")
+	b.rowsOf("SELECT value FROM $db.indicator_fact WHERE region = '330102'", "1")
+	if got := b.sql("SELECT count() FROM $db.indicator_version FINAL WHERE _deleted = 0"); got[0] != "1" {
+		t.Errorf("%s versions, want 1", got[0])
 	}
 }
