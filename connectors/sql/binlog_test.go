@@ -774,6 +774,47 @@ func TestBinlogThatWasRemovedIsAnError(t *testing.T) {
 	m.sameMariaDB(db, "after a new beginning")
 }
 
+// TestBinlogBearsLosses loses the connection of the log in the middle of a transaction, and has a server that is silent there: both are tried
+// again, from the last cursor.
+func TestBinlogBearsLosses(t *testing.T) {
+	t.Parallel()
+	server := testdb.OwnMariaDB(t)
+	db := server.Database(t)
+	db.Do(t, "CREATE TABLE t (id int PRIMARY KEY, s longtext)")
+	src, _ := followMariaDB(t, db, sql.Options{}, func(c *sql.MariaDBConfig) { c.NetworkTimeout = silence })
+	m := newMirror(t)
+	m.read(src, all)
+	db.Do(t, "INSERT INTO t SELECT seq, REPEAT(MD5(seq), 1000) FROM seq_1_to_1500")
+	within := func(batch int, do func()) error {
+		n := 0
+		for b, err := range src.Read(t.Context(), connectors.Stream{Name: "s"}, m.cursor) {
+			if err != nil {
+				return err
+			}
+			m.take(b)
+			if n++; n == batch {
+				do()
+			}
+		}
+		return nil
+	}
+	if err := within(2, func() {
+		var id int
+		if err := db.QueryRow("SELECT ID FROM information_schema.PROCESSLIST WHERE COMMAND = 'Binlog Dump' AND STATE NOT LIKE '%end%' ORDER BY ID DESC LIMIT 1").Scan(&id); err != nil {
+			t.Error(err)
+		}
+		db.Do(t, fmt.Sprintf("KILL %d", id))
+	}); !connectors.IsTransient(err) {
+		t.Errorf("a connection that was lost: %v", err)
+	}
+	if err := within(1, func() { server.Pause(t) }); !connectors.IsTransient(err) || !strings.Contains(err.Error(), "silent") {
+		t.Errorf("a server that is silent: %v", err)
+	}
+	server.Resume(t)
+	m.read(src, all)
+	m.sameMariaDB(db, "after both")
+}
+
 func logFiles(t *testing.T, db *testdb.Database) (names []string) {
 	t.Helper()
 	rows, err := db.QueryContext(t.Context(), "SHOW BINARY LOGS")
