@@ -27,6 +27,15 @@ type gtid struct {
 
 func (g gtid) String() string { return fmt.Sprintf("%d-%d-%d", g.domain, g.server, g.number) }
 
+// MarshalText writes it as people do.
+func (g gtid) MarshalText() ([]byte, error) { return []byte(g.String()), nil }
+
+// UnmarshalText reads what MarshalText writes.
+func (g *gtid) UnmarshalText(text []byte) (err error) {
+	*g, err = parseGTID(string(text))
+	return err
+}
+
 func parseGTID(text string) (gtid, error) {
 	parts := strings.Split(text, "-")
 	bad := fmt.Errorf("%q is no GTID of MariaDB", text)

@@ -434,7 +434,7 @@ func TestBinlogFollowsTheColumnsOfTheTable(t *testing.T) {
 			db := server.Database(t)
 			db.SetMaxOpenConns(1) // settings of the session hold
 			db.Do(t, "CREATE TABLE t (id int PRIMARY KEY, a int, b enum('a','b') NULL)", "INSERT INTO t VALUES (1, 1, 'a')")
-			src, _ := followMariaDB(t, db, sql.Options{})
+			src, log := followMariaDB(t, db, sql.Options{})
 			m := newMirror(t)
 			m.read(src, all)
 			db.Do(t, c.do...)
@@ -460,6 +460,9 @@ func TestBinlogFollowsTheColumnsOfTheTable(t *testing.T) {
 			}
 			if diff := cmp.Diff(c.want, got); diff != "" {
 				t.Error(diff)
+			}
+			if strings.Contains(log.String(), "columns have changed") != (c.name != "labels in another order" && c.name != "an index") {
+				t.Errorf("said of it: %q", log)
 			}
 			if c.name == "labels in another order" {
 				m.sameMariaDB(db, "after all")
