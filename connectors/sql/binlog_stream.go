@@ -267,6 +267,9 @@ func (s *binlogStream) query(ctx context.Context, e *replication.BinlogEvent, bo
 		}
 		return false, nil
 	}
+	if text, err = s.statement(ctx, body); err != nil {
+		return false, err
+	}
 	effect := effectOn(text, string(body.Schema), s.name)
 	if s.void && effect == alters {
 		effect = noEffect
@@ -305,6 +308,52 @@ func (s *binlogStream) query(ctx context.Context, e *replication.BinlogEvent, bo
 		return true, s.ended(e)
 	}
 	return false, nil
+}
+
+// statement returns a statement's text in UTF-8. The binlog has it in the character set of who sent it, and in GBK a table's name has other
+// bytes than in the catalogue.
+func (s *binlogStream) statement(ctx context.Context, body *replication.QueryEvent) (string, error) {
+	collation, known := clientCollation(body.StatusVars)
+	if !known || !slices.ContainsFunc(body.Query, func(b byte) bool { return b >= 0x80 }) {
+		return string(body.Query), nil
+	}
+	rows, err := s.c.texts(ctx, fmt.Sprintf("SELECT CHARACTER_SET_NAME FROM information_schema.COLLATION_CHARACTER_SET_APPLICABILITY WHERE ID = %d", collation))
+	if err != nil {
+		return "", err
+	}
+	if len(rows) == 0 {
+		return "", s.lost("a statement of the transaction %v is in a character set (collation %d) that the server does not know", s.tx, collation)
+	}
+	from := layoutColumn{Charset: rows[0][0]}.foreign(body.Query)
+	if from == "" {
+		return string(body.Query), nil
+	}
+	if rows, err = s.c.texts(ctx, converting([][]byte{body.Query}, []string{from})); err != nil {
+		return "", err
+	}
+	return rows[0][0], nil
+}
+
+// clientCollation finds, in what goes with a statement, the collation of the connection that sent it. known is false where there is none.
+func clientCollation(vars []byte) (collation int, known bool) {
+	sizes := map[byte]int{0: 4, 1: 8, 3: 4} // flags, modes and increments stand before it, and a catalogue's name
+	for len(vars) > 0 {
+		code := vars[0]
+		size, plain := sizes[code]
+		switch {
+		case code == 4 && len(vars) >= 3:
+			return int(vars[1]) | int(vars[2])<<8, true
+		case code == 6 && len(vars) >= 2:
+			size = 1 + int(vars[1])
+		case !plain:
+			return 0, false
+		}
+		if len(vars) < 1+size {
+			return 0, false
+		}
+		vars = vars[1+size:]
+	}
+	return 0, false
 }
 
 // alteration reports whether a transaction only says that an alteration began, or that it was given up (binlog_alter_two_phase): rows are
@@ -378,7 +427,11 @@ func (s *binlogStream) lastAlteration(ctx context.Context) (bool, error) {
 			behind[body.GTID.DomainID] = gtid{body.GTID.DomainID, e.Header.ServerID, body.GTID.SequenceNumber}
 			void = alteration(body, e.RawData)
 		case *replication.QueryEvent:
-			if void || effectOn(string(body.Query), string(body.Schema), s.name) != alters {
+			text, err := s.statement(ctx, body)
+			if err != nil {
+				return false, err
+			}
+			if void || effectOn(text, string(body.Schema), s.name) != alters {
 				continue
 			}
 			if !s.asked.covers(behind) {
