@@ -58,6 +58,7 @@ var cases = []conformance{
 	{name: "broken", rule: "a system that fails gives one error, last, of the right kind", table: smallTable(10), needs: func(c Capabilities) bool { return c.Breaks }, run: checkBroken},
 	{name: "follows", rule: "what is new, changed or gone arrives as rows, and whoever applies them by version, also from any cursor again, has what the system has", table: smallTable(10), needs: func(c Capabilities) bool { return c.Follows }, run: checkFollows},
 	{name: "follows while read", rule: "what changes while the table is read for the first time, before and behind where reading is, arrives too", table: bulkyTable(bulkyRows), needs: func(c Capabilities) bool { return c.Follows }, run: checkFollowsWhileRead},
+	{name: "typed changes", rule: "numbers, dates and times arrive as changes as they do when the table is read", table: smallTable(0), needs: func(c Capabilities) bool { return c.Follows && len(c.Values) > 0 }, run: checkTypedChanges},
 }
 
 // reading is what one Read gave.

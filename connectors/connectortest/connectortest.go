@@ -83,7 +83,8 @@ type Outside struct {
 	// Break makes the system fail from now on: a file is taken away, a server stopped.
 	Break func() error
 	// StoreValues gives the system a content of two columns in place of the old: id, which orders the rows, and value, of the
-	// system's own type for the kind. The values are texts that TypedValues lists, or nil for null.
+	// system's own type for the kind. The values are texts that TypedValues lists, or nil for null. Where the source follows changes it is
+	// called without values first, and the values of the next call of the same kind are new rows of the same table.
 	StoreValues func(kind Kind, values []any) error
 	// Alter adds a column of texts, named added, with the value "new" in all rows.
 	Alter func() error

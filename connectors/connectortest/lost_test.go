@@ -33,11 +33,16 @@ type server struct {
 type serverFlaws struct {
 	decimalsAsFloats, cutsDecimals, wrapsUnsigned, losesMicros, losesZone, dropsZone, shiftsDates, nanIsNull, cutsText, nullIsZero, losesValue, rejectsValue,
 	hidesColumn, keepsOldRows, lossIsPermanent, lossIsEnd, goesOnBehind, waitsForever bool
+	onlyInChanges bool // of typed values
 }
 
 func (f *server) Read(ctx context.Context, s connectors.Stream, after connectors.Cursor) iter.Seq2[connectors.Batch, error] {
 	return func(yield func(connectors.Batch, error) bool) {
 		if f.kind != "" {
+			if f.wrong.onlyInChanges && after == nil {
+				(&server{fake: f.fake, kind: f.kind, values: f.values}).typed(yield)
+				return
+			}
 			f.typed(yield)
 			return
 		}
@@ -233,6 +238,19 @@ var server64 = Capabilities{
 }
 
 func TestSoundServerPasses(t *testing.T) {
+	follows := server64
+	follows.Follows = true
+	if err := caseNamed("typed changes").check(t.Context(), t.TempDir(), serverOpener(serverFlaws{}), follows); err != nil {
+		t.Error(err)
+	}
+	// What is wrong in changes alone is found by no other case.
+	flaw := serverFlaws{losesMicros: true, onlyInChanges: true}
+	if err := caseNamed("typed values").check(t.Context(), t.TempDir(), serverOpener(flaw), follows); err != nil {
+		t.Error(err)
+	}
+	if err := caseNamed("typed changes").check(t.Context(), t.TempDir(), serverOpener(flaw), follows); err == nil || !strings.Contains(err.Error(), "time without a zone: got") {
+		t.Errorf("microseconds are lost in changes: %v", err)
+	}
 	for _, name := range []string{"typed values", "altered", "lost before", "lost within", "silent"} {
 		t.Run(name, func(t *testing.T) {
 			if err := caseNamed(name).check(t.Context(), t.TempDir(), serverOpener(serverFlaws{}), server64); err != nil {

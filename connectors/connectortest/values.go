@@ -6,12 +6,15 @@ import (
 	"fmt"
 	"math"
 	"math/big"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/apache/arrow/go/v17/arrow"
 	"github.com/apache/arrow/go/v17/arrow/array"
+
+	"github.com/headwater-data/headwater/connectors"
 )
 
 // Kind is a kind of typed values that systems may have.
@@ -72,33 +75,75 @@ func checkTypedValues(ctx context.Context, w *world) error {
 		if err := w.outside.StoreValues(kind, values); err != nil {
 			return fmt.Errorf("store values of %s: %w", kind, err)
 		}
-		n := 0
-		for b, err := range w.source.Read(ctx, s, nil) {
-			if err != nil {
-				return fmt.Errorf("%s: %w", kind, err)
-			}
-			for _, r := range b.Rejects {
-				errs = append(errs, fmt.Errorf("%s: row %d was rejected by %s: %s", kind, n+1, r.Rule, r.Reason))
-			}
-			at := b.Record.Schema().FieldIndices("value")
-			if len(at) != 1 {
-				return fmt.Errorf("%s: %d columns with the name value", kind, len(at))
-			}
-			for row := range int(b.Record.NumRows()) {
-				if n == len(values) {
-					return fmt.Errorf("%s: more rows than %d", kind, len(values))
-				}
-				if err := sameValue(kind, b.Record.Column(at[0]), row, values[n]); err != nil {
-					errs = append(errs, fmt.Errorf("%s: %w", kind, err))
-				}
-				n++
-			}
+		_, wrong, err := w.typed(ctx, s, nil, kind, values)
+		if err != nil {
+			return err
 		}
-		if n != len(values) && len(errs) == 0 {
-			errs = append(errs, fmt.Errorf("%s: %d rows, want %d", kind, n, len(values)))
-		}
+		errs = append(errs, wrong...)
 	}
 	return errors.Join(errs...)
+}
+
+// checkTypedChanges has the values come as changes, of a table that was read when it was empty.
+func checkTypedChanges(ctx context.Context, w *world) error {
+	s, err := w.only(ctx)
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, kind := range w.can.Values {
+		values := TypedValues(kind)
+		if err := w.outside.StoreValues(kind, nil); err != nil {
+			return fmt.Errorf("store no values of %s: %w", kind, err)
+		}
+		after, wrong, err := w.typed(ctx, s, nil, kind, nil)
+		if err == nil && after == nil {
+			err = fmt.Errorf("%s: an empty table gave no cursor", kind)
+		}
+		if err != nil {
+			return err
+		}
+		errs = append(errs, wrong...)
+		if err := w.outside.StoreValues(kind, values); err != nil {
+			return fmt.Errorf("store values of %s: %w", kind, err)
+		}
+		if _, wrong, err = w.typed(ctx, s, after, kind, values); err != nil {
+			return err
+		}
+		errs = append(errs, wrong...)
+	}
+	return errors.Join(errs...)
+}
+
+// typed reads on from a cursor and compares the values with those that were stored.
+func (w *world) typed(ctx context.Context, s connectors.Stream, after connectors.Cursor, kind Kind, values []any) (cursor connectors.Cursor, wrong []error, err error) {
+	n := 0
+	for b, err := range w.source.Read(ctx, s, after) {
+		if err != nil {
+			return nil, nil, fmt.Errorf("%s: %w", kind, err)
+		}
+		cursor = slices.Clone(b.Cursor)
+		for _, r := range b.Rejects {
+			wrong = append(wrong, fmt.Errorf("%s: row %d was rejected by %s: %s", kind, n+1, r.Rule, r.Reason))
+		}
+		at := b.Record.Schema().FieldIndices("value")
+		if len(at) != 1 {
+			return nil, nil, fmt.Errorf("%s: %d columns with the name value", kind, len(at))
+		}
+		for row := range int(b.Record.NumRows()) {
+			if n == len(values) {
+				return nil, nil, fmt.Errorf("%s: more rows than %d", kind, len(values))
+			}
+			if err := sameValue(kind, b.Record.Column(at[0]), row, values[n]); err != nil {
+				wrong = append(wrong, fmt.Errorf("%s: %w", kind, err))
+			}
+			n++
+		}
+	}
+	if n != len(values) && len(wrong) == 0 {
+		wrong = append(wrong, fmt.Errorf("%s: %d rows, want %d", kind, n, len(values)))
+	}
+	return cursor, wrong, nil
 }
 
 // sameValue compares a value with the text that was stored, by what the text means.

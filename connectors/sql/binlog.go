@@ -32,7 +32,7 @@ type binlogged struct {
 	Server string `json:"server"`
 	// GTID is the newest transaction of each domain that was given wholly. Of the one after them, Tx, Skip changes were given.
 	GTID string `json:"gtid"`
-	Tx   string `json:"tx,omitempty"`
+	Tx   gtid   `json:"tx,omitzero"`
 
 	// Before is the position before the newest of these transactions, and Mark a checksum of the event that begins it, where it is to be found
 	// again there: else it is another log, which has come as far.
@@ -67,7 +67,7 @@ func decodeBinlogged(b connectors.Cursor) (*binlogged, error) {
 	if f.Version != binlogVersion {
 		return nil, fmt.Errorf("cursor has version %d and is not one of changes of MariaDB: the stream was read in another way before; to begin anew: headwater cursor reset", f.Version)
 	}
-	if f.damaged() || f.Print == "" || f.Skip > 0 && f.Tx == "" {
+	if f.damaged() || f.Print == "" || f.Skip > 0 && f.Tx == (gtid{}) {
 		return nil, errors.New("cursor is damaged: a position in it is out of range")
 	}
 	for _, position := range []string{f.GTID, f.Before} {

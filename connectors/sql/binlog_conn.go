@@ -2,6 +2,7 @@ package sql
 
 import (
 	"context"
+	"database/sql/driver"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -25,6 +26,15 @@ type gtid struct {
 }
 
 func (g gtid) String() string { return fmt.Sprintf("%d-%d-%d", g.domain, g.server, g.number) }
+
+// MarshalText writes it as people do.
+func (g gtid) MarshalText() ([]byte, error) { return []byte(g.String()), nil }
+
+// UnmarshalText reads what MarshalText writes.
+func (g *gtid) UnmarshalText(text []byte) (err error) {
+	*g, err = parseGTID(string(text))
+	return err
+}
 
 func parseGTID(text string) (gtid, error) {
 	parts := strings.Split(text, "-")
@@ -200,11 +210,15 @@ func (b *binlogConn) header(e *replication.RowsEvent, data []byte) error {
 	return nil
 }
 
-// driverError gives the library's errors of the server the type that the driver's have, by which they are sorted.
+// driverError gives the library's errors the types that the driver's have, by which they are sorted. Of a connection that was lost the
+// library keeps the cause as a text alone.
 func driverError(err error) error {
 	var answered *gomysql.MyError
-	if errors.As(err, &answered) {
+	switch {
+	case errors.As(err, &answered):
 		return &mysql.MySQLError{Number: answered.Code, Message: answered.Message}
+	case errors.Is(err, gomysql.ErrBadConn):
+		return fmt.Errorf("%w: %v", driver.ErrBadConn, err)
 	}
 	return err
 }

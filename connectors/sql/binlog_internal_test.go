@@ -115,6 +115,8 @@ func FuzzUnpack(f *testing.F) {
 	f.Add(byte(gomysql.MYSQL_TYPE_STRING), uint16(gomysql.MYSQL_TYPE_SET)<<8|1, "set('a','b')", []byte{3})
 	f.Add(byte(gomysql.MYSQL_TYPE_STRING), uint16(gomysql.MYSQL_TYPE_STRING)<<8|16, "uuid", []byte("\x100123456789abcdef"))
 	f.Add(byte(gomysql.MYSQL_TYPE_BLOB), uint16(4), "longblob", []byte{255, 255, 255, 255, 1})
+	f.Add(byte(gomysql.MYSQL_TYPE_BLOB), uint16(9), "longblob", []byte{255, 255, 255, 255, 255, 255, 255, 255, 255, 1})
+	f.Add(byte(gomysql.MYSQL_TYPE_NEWDECIMAL), uint16(1<<8|9), "decimal(1,9)", []byte("0123456789"))
 	f.Add(byte(gomysql.MYSQL_TYPE_BIT), uint16(7<<8|3), "bit(59)", []byte("12345678"))
 	f.Add(byte(gomysql.MYSQL_TYPE_TIMESTAMP2), uint16(200), "timestamp(6)", []byte("12345678"))
 	f.Fuzz(func(t *testing.T, kind byte, meta uint16, declared string, data []byte) {

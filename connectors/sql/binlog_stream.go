@@ -21,16 +21,12 @@ import (
 type binlogStream struct {
 	*binlogFollower
 
-	// The transaction that is being read.
-	within   bool
-	group    gtid
-	alone    bool   // it is one statement, and ends with it
-	prepared bool   // it is the first half of a distributed one
-	void     bool   // it only begins an alteration, or gives one up
-	seen     int64  // changes of it that were met
-	skip     int64  // changes of it that an earlier Read has given
-	skipTx   string // which it is
+	gathering[gtid]
 
+	// The transaction that is being read.
+	alone    bool  // it is one statement, and ends with it
+	prepared bool  // it is the first half of a distributed one
+	void     bool  // it only begins an alteration, or gives one up
 	checking bool  // it was given before, and shows that the log is the one that was read
 	size     int64 // bytes of its events
 	mark     uint32
@@ -40,7 +36,7 @@ type binlogStream struct {
 	converted     map[string][]byte // texts of other character sets, by set and text
 	old, now      image
 
-	passed int64 // bytes of events that were read
+	bytes int64 // bytes of events that were read
 }
 
 // binlogRelation is the table as the events that follow describe it.
@@ -81,11 +77,7 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 // stream gives the changes after the position up to where the log ended when the catalogue was asked.
 func (f *binlogFollower) stream(ctx context.Context) error {
-	s := &binlogStream{binlogFollower: f, skip: f.at.Skip, skipTx: f.at.Tx, converted: map[string][]byte{}}
-	if s.b != nil {
-		s.b.release()
-		s.b = nil
-	}
+	s := &binlogStream{binlogFollower: f, gathering: gather(&f.follower, &f.at.Tx), converted: map[string][]byte{}}
 	begin := f.at.When
 	if !f.state.covers(f.end) {
 		if err := s.read(ctx); err != nil {
@@ -98,19 +90,8 @@ func (f *binlogFollower) stream(ctx context.Context) error {
 	if f.columns.print() != f.present.print() {
 		return f.lost("the columns of the table are others than they were, and the binlog does not tell when they were changed")
 	}
-	f.at.Tx, f.at.Skip = "", 0
-	if s.b != nil && !s.b.empty() {
-		return f.deliver(ctx, false)
-	}
-	if s.passed < movedOn && (s.passed == 0 || f.at.When-begin < refreshed) {
-		return nil
-	}
-	if s.b == nil {
-		s.begun(f.table)
-	}
-	s.b.began = f.next()
-	f.at.Last = s.b.began
-	return f.deliver(ctx, false)
+	f.at.Tx, f.at.Skip = gtid{}, 0
+	return s.finished(ctx, s.bytes >= movedOn || s.bytes > 0 && f.at.When-begin >= refreshed)
 }
 
 func (s *binlogStream) read(ctx context.Context) error {
@@ -126,7 +107,7 @@ func (s *binlogStream) read(ctx context.Context) error {
 		if e == nil {
 			break
 		}
-		s.passed += int64(e.Header.EventSize)
+		s.bytes += int64(e.Header.EventSize)
 		s.size += int64(e.Header.EventSize)
 		ended, err := s.event(ctx, e, log)
 		if err != nil {
@@ -189,13 +170,6 @@ func (s *binlogStream) head(e *replication.BinlogEvent) bool {
 	return false
 }
 
-func (s *binlogStream) begun(t *table) {
-	if s.b != nil {
-		s.b.release()
-	}
-	s.b = newChangeBatch(s.s.env.Allocator, t)
-}
-
 // event takes one event of the binlog and reports whether a transaction ended with it.
 func (s *binlogStream) event(ctx context.Context, e *replication.BinlogEvent, log *binlogConn) (ended bool, err error) {
 	if s.head(e) {
@@ -204,13 +178,13 @@ func (s *binlogStream) event(ctx context.Context, e *replication.BinlogEvent, lo
 	switch body := e.Event.(type) {
 	case *replication.MariadbGTIDEvent:
 		if s.within && s.seen > 0 {
-			return false, connectors.Permanent(fmt.Errorf("the transaction %v has no end in the binlog", s.group))
+			return false, connectors.Permanent(fmt.Errorf("the transaction %v has no end in the binlog", s.tx))
 		}
-		s.group = gtid{body.GTID.DomainID, e.Header.ServerID, body.GTID.SequenceNumber}
-		s.within, s.alone, s.prepared, s.void, s.seen = true, body.IsStandalone(), body.Flags&preparedXA != 0, alteration(body, e.RawData), 0
+		s.begins(gtid{body.GTID.DomainID, e.Header.ServerID, body.GTID.SequenceNumber})
+		s.alone, s.prepared, s.void = body.IsStandalone(), body.Flags&preparedXA != 0, alteration(body, e.RawData)
 		s.size, s.mark = int64(e.Header.EventSize), crc32.Checksum(e.RawData, castagnoli)
-		if s.checking && (s.state[s.group.domain] != s.group || s.mark != s.at.Mark) {
-			return false, s.lost("the server's log is another one than was read: its transaction %v is not the one of that number", s.group)
+		if s.checking && (s.state[s.tx.domain] != s.tx || s.mark != s.at.Mark) {
+			return false, s.lost("the server's log is another one than was read: its transaction %v is not the one of that number", s.tx)
 		}
 		return false, nil
 	case *replication.XIDEvent:
@@ -249,24 +223,23 @@ func (s *binlogStream) ended(e *replication.BinlogEvent) error {
 	if !s.within {
 		return nil
 	}
-	s.within = false
 	if s.checking {
-		s.checking = false
+		s.within, s.checking = false, false
 		return nil
 	}
-	if s.skip > 0 && s.group.String() == s.skipTx {
-		if s.seen < s.skip {
-			return s.damaged()
-		}
-		s.skip = 0
+	whole, err := s.ends()
+	if err != nil {
+		return err
 	}
-	s.last, s.prior = s.group, s.state[s.group.domain]
-	s.state[s.group.domain] = s.group
+	s.last, s.prior = s.tx, s.state[s.tx.domain]
+	s.state[s.tx.domain] = s.tx
 	// One that is large is not read again only to be recognised.
 	if s.at.Mark, s.at.Before = s.mark, ""; s.size > recognised {
 		s.at.Mark = 0
 	}
-	s.at.Tx, s.at.Skip = "", 0
+	if whole {
+		s.at.Tx, s.at.Skip = gtid{}, 0
+	}
 	if e.Header.Timestamp > 0 {
 		s.at.When = int64(e.Header.Timestamp)
 	}
@@ -294,6 +267,9 @@ func (s *binlogStream) query(ctx context.Context, e *replication.BinlogEvent, bo
 		}
 		return false, nil
 	}
+	if text, err = s.statement(ctx, body); err != nil {
+		return false, err
+	}
 	effect := effectOn(text, string(body.Schema), s.name)
 	if s.void && effect == alters {
 		effect = noEffect
@@ -305,20 +281,18 @@ func (s *binlogStream) query(ctx context.Context, e *replication.BinlogEvent, bo
 		return true, s.ended(e)
 	case rollsBack:
 		if s.seen > 0 {
-			return false, s.lost("the transaction %v changed tables with and without transactions, and was rolled back after its changes were logged", s.group)
+			return false, s.lost("the transaction %v changed tables with and without transactions, and was rolled back after its changes were logged", s.tx)
 		}
 		if s.savepoint(text) {
 			return false, nil
 		}
 		return true, s.ended(e)
 	case truncates:
-		if s.counted() {
-			break
+		passed, err := s.passed()
+		if err == nil && !passed {
+			err = s.truncated(ctx)
 		}
-		if s.elsewhere() {
-			return false, s.damaged()
-		}
-		if err := s.truncated(ctx); err != nil {
+		if err != nil {
 			return false, err
 		}
 	case alters:
@@ -326,14 +300,60 @@ func (s *binlogStream) query(ctx context.Context, e *replication.BinlogEvent, bo
 			return false, err
 		}
 	case replaces:
-		return false, s.lost("the table was dropped, renamed, made again or had rows taken out with their files, by %.200q in the transaction %v", text, s.group)
+		return false, s.lost("the table was dropped, renamed, made again or had rows taken out with their files, by %.200q in the transaction %v", text, s.tx)
 	case writes:
-		return false, s.lost("the transaction %v has a statement in place of rows, %.200q: somebody set binlog_format to another one than ROW", s.group, text)
+		return false, s.lost("the transaction %v has a statement in place of rows, %.200q: somebody set binlog_format to another one than ROW", s.tx, text)
 	}
 	if s.alone {
 		return true, s.ended(e)
 	}
 	return false, nil
+}
+
+// statement returns a statement's text in UTF-8. The binlog has it in the character set of who sent it, and in GBK a table's name has other
+// bytes than in the catalogue.
+func (s *binlogStream) statement(ctx context.Context, body *replication.QueryEvent) (string, error) {
+	collation, known := clientCollation(body.StatusVars)
+	if !known || !slices.ContainsFunc(body.Query, func(b byte) bool { return b >= 0x80 }) {
+		return string(body.Query), nil
+	}
+	rows, err := s.c.texts(ctx, fmt.Sprintf("SELECT CHARACTER_SET_NAME FROM information_schema.COLLATION_CHARACTER_SET_APPLICABILITY WHERE ID = %d", collation))
+	if err != nil {
+		return "", err
+	}
+	if len(rows) == 0 {
+		return "", s.lost("a statement of the transaction %v is in a character set (collation %d) that the server does not know", s.tx, collation)
+	}
+	from := layoutColumn{Charset: rows[0][0]}.foreign(body.Query)
+	if from == "" {
+		return string(body.Query), nil
+	}
+	if rows, err = s.c.texts(ctx, converting([][]byte{body.Query}, []string{from})); err != nil {
+		return "", err
+	}
+	return rows[0][0], nil
+}
+
+// clientCollation finds, in what goes with a statement, the collation of the connection that sent it. known is false where there is none.
+func clientCollation(vars []byte) (collation int, known bool) {
+	sizes := map[byte]int{0: 4, 1: 8, 3: 4} // flags, modes and increments stand before it, and a catalogue's name
+	for len(vars) > 0 {
+		code := vars[0]
+		size, plain := sizes[code]
+		switch {
+		case code == 4 && len(vars) >= 3:
+			return int(vars[1]) | int(vars[2])<<8, true
+		case code == 6 && len(vars) >= 2:
+			size = 1 + int(vars[1])
+		case !plain:
+			return 0, false
+		}
+		if len(vars) < 1+size {
+			return 0, false
+		}
+		vars = vars[1+size:]
+	}
+	return 0, false
 }
 
 // alteration reports whether a transaction only says that an alteration began, or that it was given up (binlog_alter_two_phase): rows are
@@ -358,52 +378,10 @@ func (s *binlogStream) savepoint(text string) bool {
 	return t.word() == "TO"
 }
 
-func (s *binlogStream) damaged() error {
-	return connectors.Permanent(fmt.Errorf("the binlog does not hold the transaction %s in which reading stopped after %d changes: it is not the log that was read: to read the table again: headwater cursor reset", s.skipTx, s.skip))
-}
-
-// counted counts a change and reports whether it was given before.
-func (s *binlogStream) counted() bool {
-	s.seen++
-	return s.skip > 0 && s.group.String() == s.skipTx && s.seen <= s.skip
-}
-
-// elsewhere reports whether a change comes before the transaction in which reading stopped, after which nothing of it can be.
-func (s *binlogStream) elsewhere() bool { return s.skip > 0 && s.group.String() != s.skipTx }
-
-// cut gives what was gathered before the change that is being read.
-func (s *binlogStream) cut(ctx context.Context) error {
-	if s.b == nil || s.b.empty() {
-		return nil
-	}
-	s.at.Tx, s.at.Skip = "", 0
-	if s.within && s.seen > 1 {
-		s.at.Tx, s.at.Skip = s.group.String(), s.seen-1
-	}
-	return s.deliver(ctx, false)
-}
-
-// truncated says that all rows are gone: nothing is left of what was given before.
-func (s *binlogStream) truncated(ctx context.Context) error {
-	if err := s.cut(ctx); err != nil {
-		return err
-	}
-	if s.b == nil {
-		s.begun(s.table)
-	}
-	s.b.began = s.next()
-	s.at.Last = s.b.began
-	s.at.Tx, s.at.Skip = s.group.String(), s.seen
-	return s.deliver(ctx, true)
-}
-
 // altered takes a change of the table's columns. What they are from then on is in the catalogue, when it was the last one.
 func (s *binlogStream) altered(ctx context.Context) error {
 	// What was gathered is given with the layout before it: the cursor behind it has the new one.
-	s.seen++
-	err := s.cut(ctx)
-	s.seen--
-	if err != nil {
+	if err := s.cutBehind(ctx); err != nil {
 		return err
 	}
 	last, err := s.lastAlteration(ctx)
@@ -420,11 +398,11 @@ func (s *binlogStream) altered(ctx context.Context) error {
 
 // lastAlteration reads ahead to find out whether the transaction at hand is the last one that alters the table.
 func (s *binlogStream) lastAlteration(ctx context.Context) (bool, error) {
-	if s.asked[s.group.domain].number < s.group.number {
+	if s.asked[s.tx.domain].number < s.tx.number {
 		return false, s.alteredMeanwhile()
 	}
 	behind := maps.Clone(s.state)
-	behind[s.group.domain] = s.group
+	behind[s.tx.domain] = s.tx
 	if behind.covers(s.end) {
 		return true, nil
 	}
@@ -449,7 +427,11 @@ func (s *binlogStream) lastAlteration(ctx context.Context) (bool, error) {
 			behind[body.GTID.DomainID] = gtid{body.GTID.DomainID, e.Header.ServerID, body.GTID.SequenceNumber}
 			void = alteration(body, e.RawData)
 		case *replication.QueryEvent:
-			if void || effectOn(string(body.Query), string(body.Schema), s.name) != alters {
+			text, err := s.statement(ctx, body)
+			if err != nil {
+				return false, err
+			}
+			if void || effectOn(text, string(body.Schema), s.name) != alters {
 				continue
 			}
 			if !s.asked.covers(behind) {
@@ -471,10 +453,10 @@ func (s *binlogStream) described(ctx context.Context, e *replication.TableMapEve
 		return nil
 	}
 	if s.columns == nil {
-		return s.lost("the table was altered more than once since it was read, or has too many columns to remember them, and rows in between (transaction %v) cannot be told apart into columns", s.group)
+		return s.lost("the table was altered more than once since it was read, or has too many columns to remember them, and rows in between (transaction %v) cannot be told apart into columns", s.tx)
 	}
 	if len(s.columns) != len(e.ColumnType) {
-		return s.lost("in the transaction %v the table has %d columns, and by the catalogue %d", s.group, len(e.ColumnType), len(s.columns))
+		return s.lost("in the transaction %v the table has %d columns, and by the catalogue %d", s.tx, len(e.ColumnType), len(s.columns))
 	}
 	r := &binlogRelation{table: &table{s: s.s, o: s.o, key: s.table.key, deleted: -1}, types: e.ColumnType, meta: e.ColumnMeta, layout: s.columns, rows: &binlogRow{}}
 	var problems []error
@@ -486,22 +468,13 @@ func (s *binlogStream) described(ctx context.Context, e *replication.TableMapEve
 		r.read, r.labelled = append(r.read, read), append(r.labelled, c.base() == "enum" || c.base() == "set")
 	}
 	if len(problems) > 0 {
-		return s.lost("the transaction %v: %v", s.group, errors.Join(problems...))
+		return s.lost("the transaction %v: %v", s.tx, errors.Join(problems...))
 	}
-	rank := func(name string) int {
-		if at := slices.Index(s.o.Columns, name); at >= 0 {
-			return at
-		}
-		return len(s.o.Columns) + slices.Index(s.table.key, name)
+	var names []string
+	for _, c := range s.columns {
+		names = append(names, c.Name)
 	}
-	for i, c := range s.columns {
-		if slices.Contains(s.table.key, c.Name) || len(s.o.Columns) == 0 && !c.Hidden || slices.Contains(s.o.Columns, c.Name) {
-			r.places = append(r.places, i)
-		}
-	}
-	if len(s.o.Columns) > 0 { // in the order in which the table is read
-		slices.SortStableFunc(r.places, func(a, b int) int { return rank(s.columns[a].Name) - rank(s.columns[b].Name) })
-	}
+	r.places = r.table.wanted(names, func(i int) bool { return s.columns[i].Hidden })
 	row := r.rows
 	for _, place := range r.places {
 		column := s.d.layoutColumn(s.columns[place])
@@ -510,42 +483,25 @@ func (s *binlogStream) described(ctx context.Context, e *replication.TableMapEve
 	}
 	row.values = make([]driver.Value, len(row.columns))
 	for _, name := range s.table.key {
-		at := slices.IndexFunc(s.columns, func(c layoutColumn) bool { return c.Name == name })
+		at := slices.Index(names, name)
 		if at < 0 {
 			return connectors.Permanent(fmt.Errorf("in the binlog rows of %s have no key column %s: the table's key was changed: to read the table again: headwater cursor reset", s.o.Table, name))
 		}
 		r.key = append(r.key, at)
 	}
 	r.table.fields, r.table.names = row.list, columnNames(row.list)
-	before := s.table
-	if s.relation != nil {
-		before = s.relation.table
-	}
-	if s.relation != nil && same(s.relation.table, r.table) || s.b != nil && same(s.b.t, r.table) {
-		s.relation = r
-		return nil
-	}
-	// Rows with other columns are another batch. The change that asked for the description comes after it.
-	if s.b != nil && !s.b.empty() {
-		s.seen++
-		err := s.cut(ctx)
-		s.seen--
-		if err != nil {
-			return err
-		}
-	}
-	if !same(before, r.table) {
-		s.s.env.Logger.Warn("the table's columns have changed: rows that are not changed after that keep what was read of them", "stream", s.shard.String(), "table", s.o.Table, "before", columnsText(before), "now", columnsText(r.table))
+	// The change that asked for the description comes after it.
+	if err := s.shaped(ctx, r.table); err != nil {
+		return err
 	}
 	s.relation = r
-	s.begun(r.table)
 	return nil
 }
 
 // changes takes an event of rows.
 func (s *binlogStream) changes(ctx context.Context, kind replication.EventType, e *replication.RowsEvent, images []byte) error {
 	if s.prepared {
-		return s.lost("the transaction %v is one half of a distributed transaction (XA), which cannot be followed", s.group)
+		return s.lost("the transaction %v is one half of a distributed transaction (XA), which cannot be followed", s.tx)
 	}
 	if !s.within {
 		return connectors.Permanent(fmt.Errorf("the binlog has rows of %s outside of a transaction at %s %d", s.o.Table, s.at.File, s.at.Pos))
@@ -572,13 +528,13 @@ func (s *binlogStream) changes(ctx context.Context, kind replication.EventType, 
 	case replication.MARIADB_WRITE_ROWS_COMPRESSED_EVENT_V1, replication.MARIADB_UPDATE_ROWS_COMPRESSED_EVENT_V1, replication.MARIADB_DELETE_ROWS_COMPRESSED_EVENT_V1:
 		update, deletion = kind == replication.MARIADB_UPDATE_ROWS_COMPRESSED_EVENT_V1, kind == replication.MARIADB_DELETE_ROWS_COMPRESSED_EVENT_V1
 		if images, err = gomysql.DecompressMariadbData(images); err != nil {
-			return fmt.Errorf("rows of %s in the transaction %v: %w", s.o.Table, s.group, err)
+			return fmt.Errorf("rows of %s in the transaction %v: %w", s.o.Table, s.tx, err)
 		}
 	default:
 		return connectors.Permanent(fmt.Errorf("the binlog has rows of %s in an event of type %v, which is not understood", s.o.Table, kind))
 	}
 	if !whole(e.ColumnBitmap1) || update && !whole(e.ColumnBitmap2) {
-		return s.lost("rows of the transaction %v are not whole: somebody set binlog_row_image to another one than FULL", s.group)
+		return s.lost("rows of the transaction %v are not whole: somebody set binlog_row_image to another one than FULL", s.tx)
 	}
 	for len(images) > 0 {
 		first := &s.now
@@ -589,13 +545,14 @@ func (s *binlogStream) changes(ctx context.Context, kind replication.EventType, 
 			images, err = s.image(&s.now, images)
 		}
 		if err != nil {
-			return fmt.Errorf("rows of %s in the transaction %v: %w", s.o.Table, s.group, err)
+			return fmt.Errorf("rows of %s in the transaction %v: %w", s.o.Table, s.tx, err)
 		}
-		if s.counted() {
+		passed, err := s.passed()
+		if err != nil {
+			return err
+		}
+		if passed {
 			continue
-		}
-		if s.elsewhere() {
-			return s.damaged()
 		}
 		moved := update && s.moved()
 		if deletion || moved {
@@ -654,8 +611,7 @@ func (s *binlogStream) moved() bool {
 	return false
 }
 
-// row puts a row into the batch. joined says that it belongs to the one before: a change of a key is two rows, which are not parted,
-// because the cursor counts changes.
+// row puts a row into the batch.
 func (s *binlogStream) row(ctx context.Context, from *image, gone, joined bool) error {
 	r := s.relation
 	row := r.rows
@@ -665,21 +621,7 @@ func (s *binlogStream) row(ctx context.Context, from *image, gone, joined bool) 
 	if err := s.convert(ctx, row); err != nil {
 		return err
 	}
-	if s.b == nil {
-		s.begun(r.table)
-	}
-	if !joined && (s.b.full(row) || s.b.rows+2 > connectors.MaxBatchRows) {
-		if err := s.cut(ctx); err != nil {
-			return err
-		}
-	}
-	if s.b.empty() {
-		s.b.began = s.next()
-		s.at.Last = s.b.began - 1
-	}
-	s.at.Last++
-	s.b.put(row, s.at.Last, gone)
-	return nil
+	return s.put(ctx, row, gone, joined)
 }
 
 // convert lets the server make UTF-8 of texts of other character sets, as it does when the table is read.

@@ -2,14 +2,17 @@ package sql_test
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
 	"strings"
 	"testing"
+	"time"
 
-	"github.com/google/go-cmp/cmp"
+	gocmp "github.com/google/go-cmp/cmp"
+	"golang.org/x/text/encoding/simplifiedchinese"
 
 	"github.com/headwater-data/headwater/connectors"
 	"github.com/headwater-data/headwater/connectors/connectortest"
@@ -24,7 +27,7 @@ func followMariaDB(t *testing.T, db *testdb.Database, o sql.Options, change ...f
 	env := environment(t)
 	var log bytes.Buffer
 	env.Logger = slog.New(slog.NewTextHandler(&log, nil))
-	o.Table = "t"
+	o.Table = cmp.Or(o.Table, "t")
 	if o.Changes == nil {
 		o.Changes = &sql.Changes{}
 	}
@@ -133,12 +136,42 @@ func TestBinlogKeepsTheOrderWithinTransactions(t *testing.T) {
 	}
 	want := []string{"1=1", "gone 1", "3=1", "1=9", "gone 2", "2=8", "2=7", "all gone", "5=5", "all gone", "6=6"}
 	for range 2 { // and the same again from the same cursor
-		if diff := cmp.Diff(want, rows()); diff != "" {
+		if diff := gocmp.Diff(want, rows()); diff != "" {
 			t.Fatal(diff)
 		}
 	}
 	m.read(src, all)
 	m.sameMariaDB(db, "at the end")
+}
+
+// TestBinlogHasStatementsInTheCharacterSetOfTheirSender truncates and alters a table from a client that speaks GBK: the name's bytes in the
+// binlog are other ones than in the catalogue. Those of 联通 could be UTF-8, too.
+func TestBinlogHasStatementsInTheCharacterSetOfTheirSender(t *testing.T) {
+	db := testdb.MariaDB(t).Database(t)
+	db.SetMaxOpenConns(1)
+	gbk := func(statement string) {
+		t.Helper()
+		text, err := simplifiedchinese.GBK.NewEncoder().String(statement)
+		if err != nil {
+			t.Fatal(err)
+		}
+		db.Do(t, "SET NAMES gbk", text, "SET NAMES utf8mb4")
+	}
+	db.Do(t, "CREATE TABLE 联通 (id int PRIMARY KEY, n int)", "INSERT INTO 联通 VALUES (1, 1), (2, 2)")
+	src, _ := followMariaDB(t, db, sql.Options{Table: "联通"})
+	m := newMirror(t)
+	m.read(src, all)
+	gbk("TRUNCATE TABLE 联通")
+	db.Do(t, "INSERT INTO 联通 VALUES (3, 3)")
+	gbk("ALTER TABLE 联通 ADD COLUMN 名称 int")
+	db.Do(t, "INSERT INTO 联通 VALUES (4, 4, 4)", "UPDATE 联通 SET n = 5 WHERE id = 3")
+	m.read(src, all)
+	m.as(openMariaDB(t, db, sql.Options{Table: "联通"}), "after all")
+	gbk("DROP TABLE 联通")
+	db.Do(t, "CREATE TABLE 联通 (id int PRIMARY KEY, n int, 名称 int)")
+	if err := m.fails(src); !strings.Contains(err.Error(), "was dropped, renamed, made again") {
+		t.Error(err)
+	}
 }
 
 // TestBinlogHasTheSameValuesAsTheTable inserts each value once before the table is read and once after: what the log gives of it must be
@@ -261,11 +294,11 @@ func TestBinlogHasTheSameValuesAsTheTable(t *testing.T) {
 				}
 				db.Do(t, insert(2), "DELETE FROM t WHERE id = 2")
 			}
-			if diff := cmp.Diff(schema[0], schema[1]); diff != "" {
+			if diff := gocmp.Diff(schema[0], schema[1]); diff != "" {
 				t.Errorf("types (-table +log):\n%s", diff)
 			}
 			for _, logged := range text[1:] { // of the insert, and of the delete, which has all columns
-				if diff := cmp.Diff(text[0], logged); diff != "" {
+				if diff := gocmp.Diff(text[0], logged); diff != "" {
 					t.Errorf("values (-table +log):\n%s", diff)
 				}
 			}
@@ -433,7 +466,7 @@ func TestBinlogFollowsTheColumnsOfTheTable(t *testing.T) {
 			db := server.Database(t)
 			db.SetMaxOpenConns(1) // settings of the session hold
 			db.Do(t, "CREATE TABLE t (id int PRIMARY KEY, a int, b enum('a','b') NULL)", "INSERT INTO t VALUES (1, 1, 'a')")
-			src, _ := followMariaDB(t, db, sql.Options{})
+			src, log := followMariaDB(t, db, sql.Options{})
 			m := newMirror(t)
 			m.read(src, all)
 			db.Do(t, c.do...)
@@ -457,8 +490,11 @@ func TestBinlogFollowsTheColumnsOfTheTable(t *testing.T) {
 					break
 				}
 			}
-			if diff := cmp.Diff(c.want, got); diff != "" {
+			if diff := gocmp.Diff(c.want, got); diff != "" {
 				t.Error(diff)
+			}
+			if strings.Contains(log.String(), "columns have changed") != (c.name != "labels in another order" && c.name != "an index") {
+				t.Errorf("said of it: %q", log)
 			}
 			if c.name == "labels in another order" {
 				m.sameMariaDB(db, "after all")
@@ -480,13 +516,42 @@ func TestBinlogFollowsTheColumnsOfTheTable(t *testing.T) {
 
 // TestBinlogConforms runs a stream that follows the binlog through the kit.
 func TestBinlogConforms(t *testing.T) {
+	types := map[connectortest.Kind]string{
+		connectortest.Decimal38: "decimal(38,10)", connectortest.Unsigned64: "bigint unsigned", connectortest.Signed64: "bigint", connectortest.Date: "date", connectortest.LocalTime: "datetime(6)",
+		connectortest.Instant: "timestamp(6) NULL", connectortest.Double: "double", connectortest.LongText: "longtext",
+	}
 	server := testdb.OwnMariaDB(t) // it is killed and paused
 	db := server.Database(t)
 	db.SetMaxIdleConns(0)
-	db.Do(t, "CREATE TABLE t (id varchar(20) PRIMARY KEY, `名称` longtext, note text)", "CREATE TABLE wanted (n int AUTO_INCREMENT PRIMARY KEY, id varchar(20), name longtext, note text, UNIQUE (id))")
+	db.Do(t, "CREATE TABLE wanted (n int AUTO_INCREMENT PRIMARY KEY, id varchar(20), name longtext, note text, UNIQUE (id))")
 	user := "'" + db.Name + "_follower'@'%'"
 	connectortest.Run(t, func(t *testing.T, outside *connectortest.Outside) connectors.Source {
 		outside.Store = func(table connectortest.Table) error { return storeMariaDB(db, table) }
+		db.Do(t, "CREATE OR REPLACE TABLE t (id varchar(20) PRIMARY KEY, `名称` longtext, note text)")
+		empty := connectortest.Kind("") // the kind of values that the table was made for, while it has no rows
+		outside.StoreValues = func(kind connectortest.Kind, values []any) error {
+			if empty != kind || len(values) == 0 {
+				if _, err := db.Exec("CREATE OR REPLACE TABLE t (id int PRIMARY KEY, value " + types[kind] + ")"); err != nil {
+					return err
+				}
+			}
+			for i, v := range values {
+				if text, ok := v.(string); ok && kind == connectortest.Instant {
+					at, err := time.Parse("2006-01-02T15:04:05.999999Z07:00", text)
+					if err != nil {
+						return err
+					}
+					v = at.UTC().Format("2006-01-02 15:04:05.999999")
+				}
+				if _, err := db.Exec("SET time_zone = '+00:00'; INSERT INTO t VALUES (?, ?); SET time_zone = DEFAULT", i, v); err != nil {
+					return err
+				}
+			}
+			if empty = ""; len(values) == 0 {
+				empty = kind
+			}
+			return nil
+		}
 		away(t, db, "SET GLOBAL innodb_flush_log_at_trx_commit = 2; FLUSH ENGINE LOGS", outside)
 		db.Do(t, "DROP USER IF EXISTS "+user, "CREATE USER "+user+" IDENTIFIED BY '"+outside.Secret+"' REQUIRE SSL", "GRANT SELECT ON t TO "+user, "GRANT REPLICATION SLAVE, BINLOG MONITOR ON *.* TO "+user)
 		t.Cleanup(func() {
@@ -503,7 +568,7 @@ func TestBinlogConforms(t *testing.T) {
 		}
 		config := &sql.MariaDBConfig{ServerConfig: sql.ServerConfig{Host: db.Host, Port: db.Port, Database: db.Name, User: db.Name + "_follower", Password: secret.New(outside.Secret), TLS: &sql.TLS{CA: db.CA}, Limits: sql.Limits{NetworkTimeout: silence}}}
 		return opened(t, sql.MariaDB(), outside.Environment, config, &sql.Options{Table: "t", Changes: &sql.Changes{}})
-	}, connectortest.Capabilities{Changes: true, Follows: true, Secrets: true, Breaks: true, Loses: true, Hangs: true})
+	}, connectortest.Capabilities{Changes: true, Follows: true, Secrets: true, Breaks: true, Loses: true, Hangs: true, Values: kinds(types)})
 }
 
 // storeMariaDB makes the table hold the rows, by deleting, inserting and updating as few as it takes.
@@ -744,6 +809,47 @@ func TestBinlogThatWasRemovedIsAnError(t *testing.T) {
 	m.sameMariaDB(db, "after a new beginning")
 }
 
+// TestBinlogBearsLosses loses the connection of the log in the middle of a transaction, and has a server that is silent there: both are tried
+// again, from the last cursor.
+func TestBinlogBearsLosses(t *testing.T) {
+	t.Parallel()
+	server := testdb.OwnMariaDB(t)
+	db := server.Database(t)
+	db.Do(t, "CREATE TABLE t (id int PRIMARY KEY, s longtext)")
+	src, _ := followMariaDB(t, db, sql.Options{}, func(c *sql.MariaDBConfig) { c.NetworkTimeout = silence })
+	m := newMirror(t)
+	m.read(src, all)
+	db.Do(t, "INSERT INTO t SELECT seq, REPEAT(MD5(seq), 1000) FROM seq_1_to_1500")
+	within := func(batch int, do func()) error {
+		n := 0
+		for b, err := range src.Read(t.Context(), connectors.Stream{Name: "s"}, m.cursor) {
+			if err != nil {
+				return err
+			}
+			m.take(b)
+			if n++; n == batch {
+				do()
+			}
+		}
+		return nil
+	}
+	if err := within(2, func() {
+		var id int
+		if err := db.QueryRow("SELECT ID FROM information_schema.PROCESSLIST WHERE COMMAND = 'Binlog Dump' AND STATE NOT LIKE '%end%' ORDER BY ID DESC LIMIT 1").Scan(&id); err != nil {
+			t.Error(err)
+		}
+		db.Do(t, fmt.Sprintf("KILL %d", id))
+	}); !connectors.IsTransient(err) {
+		t.Errorf("a connection that was lost: %v", err)
+	}
+	if err := within(1, func() { server.Pause(t) }); !connectors.IsTransient(err) || !strings.Contains(err.Error(), "silent") {
+		t.Errorf("a server that is silent: %v", err)
+	}
+	server.Resume(t)
+	m.read(src, all)
+	m.sameMariaDB(db, "after both")
+}
+
 func logFiles(t *testing.T, db *testdb.Database) (names []string) {
 	t.Helper()
 	rows, err := db.QueryContext(t.Context(), "SHOW BINARY LOGS")
@@ -796,7 +902,7 @@ func TestBinlogKeepsToTheColumnsThatAreWanted(t *testing.T) {
 	m.read(src, all)
 	db.Do(t, "INSERT INTO t VALUES (2, 2, '乙', 'y2', '2024-01-02'), (4, 4, '乙', '', '2024-01-04')", "UPDATE t SET id = 3 WHERE id = 1", "SET sql_mode = ''; INSERT INTO t VALUES (5, 5, 'x', 'x', '0000-00-00'); SET sql_mode = DEFAULT")
 	m.read(src, all)
-	if diff := cmp.Diff([]string{`{"b":"乙","c":"","d":"2024-01-04","id":4}`, `{"b":"乙","c":"y2","d":"2024-01-02","id":2}`, `{"b":"甲","c":"y","d":null,"id":3}`}, m.live()); diff != "" {
+	if diff := gocmp.Diff([]string{`{"b":"乙","c":"","d":"2024-01-04","id":4}`, `{"b":"乙","c":"y2","d":"2024-01-02","id":2}`, `{"b":"甲","c":"y","d":null,"id":3}`}, m.live()); diff != "" {
 		t.Error(diff)
 	}
 	if len(m.rejects) != 1 || !strings.Contains(m.rejects[0], "column d: the date is 0000-00-00") {

@@ -105,7 +105,7 @@ func unpacker(t binlogType, c layoutColumn) (unpack, error) {
 		}), wants("double")
 	case gomysql.MYSQL_TYPE_NEWDECIMAL:
 		precision, scale := int(t.meta>>8), int(t.meta&0xff)
-		if p, s := c.digits(); p != int64(precision) || s != int64(scale) {
+		if p, s := c.digits(); p != int64(precision) || s != int64(scale) || scale > precision {
 			return nil, fmt.Errorf("the binlog has the column %s as decimal(%d,%d), and it is declared as %s", c.Name, precision, scale, c.Type)
 		}
 		return func(data []byte, buffer *[]byte) (driver.Value, int, error) {
@@ -170,6 +170,9 @@ func unpacker(t binlogType, c layoutColumn) (unpack, error) {
 		}
 		return counted(size), wants("varchar", "varbinary")
 	case gomysql.MYSQL_TYPE_BLOB, gomysql.MYSQL_TYPE_GEOMETRY:
+		if t.meta < 1 || t.meta > 4 {
+			return nil, fmt.Errorf("the binlog has lengths of the column %s in %d bytes", c.Name, t.meta)
+		}
 		return counted(int(t.meta)), wants("tinytext", "text", "mediumtext", "longtext", "tinyblob", "blob", "mediumblob", "longblob",
 			"geometry", "point", "linestring", "polygon", "multipoint", "multilinestring", "multipolygon", "geometrycollection")
 	}

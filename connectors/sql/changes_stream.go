@@ -10,7 +10,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/apache/arrow/go/v17/arrow"
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/headwater-data/headwater/connectors"
@@ -19,15 +18,9 @@ import (
 // logStream is the part of a Read that follows the log.
 type logStream struct {
 	*walFollower
+	gathering[lsn] // a transaction is named by the place of its end
 
-	// The transaction that is being read.
-	within bool
-	final  lsn
-	xid    uint32
-	seen   int64 // changes of it that were met
-	skip   int64 // changes of it that an earlier Read has given
-	skipTx lsn
-
+	xid      uint32    // of the transaction that is being read
 	relation *relation // of the table, as the log describes it; nil before it does
 	domains  map[uint32]pgconn.FieldDescription
 }
@@ -59,11 +52,7 @@ func (r *logRow) close() error { return nil }
 
 // stream gives the changes after the position up to where the log ends now.
 func (f *walFollower) stream(ctx context.Context) error {
-	s := &logStream{walFollower: f, skip: f.at.Skip, skipTx: f.at.Tx, domains: map[uint32]pgconn.FieldDescription{}}
-	if s.b != nil {
-		s.b.release()
-		s.b = nil
-	}
+	s := &logStream{walFollower: f, gathering: gather(&f.follower, &f.at.Tx), domains: map[uint32]pgconn.FieldDescription{}}
 	target, settle, err := f.end(ctx)
 	if err != nil {
 		return err
@@ -115,18 +104,7 @@ func (f *walFollower) stream(ctx context.Context) error {
 	}
 	// Everything before what was reached has been given: the next reading need not look at it again.
 	f.at.LSN, f.at.Tx, f.at.Skip = reached, 0, 0
-	if s.b != nil && !s.b.empty() {
-		return f.deliver(ctx, false)
-	}
-	if reached-start < movedOn {
-		return nil
-	}
-	if s.b == nil {
-		s.begun(f.table)
-	}
-	s.b.began = f.next()
-	f.at.Last = s.b.began
-	return f.deliver(ctx, false)
+	return s.finished(ctx, reached-start >= movedOn)
 }
 
 // end returns up to where the log is to be read. What was committed without waiting for the disk (synchronous_commit = off) can be
@@ -152,44 +130,34 @@ func (f *walFollower) end(ctx context.Context) (target lsn, settle time.Duration
 	return target, 3*time.Duration(delay)*time.Millisecond + 200*time.Millisecond, nil
 }
 
-func (s *logStream) begun(t *table) {
-	if s.b != nil {
-		s.b.release()
-	}
-	s.b = newChangeBatch(s.s.env.Allocator, t)
-}
-
 // message takes one message of the plugin pgoutput.
 func (s *logStream) message(ctx context.Context, payload []byte) error {
 	m := &walReader{rest: payload}
 	kind := m.byte()
 	switch kind {
 	case 'B':
-		s.final, s.within, s.seen = lsn(m.uint64()), true, 0
+		s.begins(lsn(m.uint64()))
 		m.uint64() // the time of the commit, by the server's clock
 		s.xid = m.uint32()
 	case 'C':
 		m.byte()
 		m.uint64()
 		end := lsn(m.uint64())
-		if s.skip > 0 && s.final == s.skipTx && s.seen < s.skip {
-			return s.damaged()
+		whole, err := s.ends()
+		if err != nil {
+			return err
 		}
-		if s.skip > 0 && s.final == s.skipTx {
-			s.skip = 0
-		}
-		s.within = false
-		if m.err == nil && s.skip == 0 {
+		if m.err == nil && whole {
 			s.at.LSN, s.at.Tx, s.at.Skip = end, 0, 0
 		}
 	case 'R':
 		return s.described(ctx, m)
 	case 'I', 'U', 'D':
-		if s.passed(m.uint32()) {
+		if m.uint32() != s.at.Table {
 			return m.err
 		}
-		if s.elsewhere() {
-			return s.damaged()
+		if passed, err := s.passed(); passed || err != nil {
+			return err
 		}
 		return s.change(ctx, kind, m)
 	case 'T':
@@ -199,11 +167,11 @@ func (s *logStream) message(ctx context.Context, payload []byte) error {
 			if m.err != nil {
 				break
 			}
-			if s.passed(m.uint32()) {
+			if m.uint32() != s.at.Table {
 				continue
 			}
-			if s.elsewhere() {
-				return s.damaged()
+			if passed, err := s.passed(); passed || err != nil {
+				return err
 			}
 			return s.truncated(ctx)
 		}
@@ -216,51 +184,6 @@ func (s *logStream) message(ctx context.Context, payload []byte) error {
 		return fmt.Errorf("message %q of the log: %w", kind, m.err)
 	}
 	return nil
-}
-
-func (s *logStream) damaged() error {
-	return connectors.Permanent(fmt.Errorf("the log does not hold the transaction at %v in which reading stopped after %d changes: it is not the log that was read: to read the table again: headwater cursor reset", s.skipTx, s.skip))
-}
-
-// passed reports whether a change is not to be given: it is another table's, or was given before.
-func (s *logStream) passed(oid uint32) bool {
-	if oid != s.at.Table {
-		return true
-	}
-	s.seen++
-	return s.skip > 0 && s.final == s.skipTx && s.seen <= s.skip
-}
-
-// elsewhere reports whether a change comes before the transaction in which reading stopped, after which nothing of it can be.
-func (s *logStream) elsewhere() bool { return s.skip > 0 && s.final != s.skipTx }
-
-// cut gives what was gathered before the change that is being read.
-func (s *logStream) cut(ctx context.Context) error {
-	if s.b == nil || s.b.empty() {
-		return nil
-	}
-	s.at.Tx, s.at.Skip = 0, 0
-	if s.within {
-		s.at.Skip = s.seen - 1
-	}
-	if s.at.Skip > 0 {
-		s.at.Tx = s.final
-	}
-	return s.deliver(ctx, false)
-}
-
-// truncated says that all rows are gone: nothing is left of what was given before.
-func (s *logStream) truncated(ctx context.Context) error {
-	if err := s.cut(ctx); err != nil {
-		return err
-	}
-	if s.b == nil {
-		s.begun(s.table)
-	}
-	s.b.began = s.next()
-	s.at.Last = s.b.began
-	s.at.Tx, s.at.Skip = s.final, s.seen
-	return s.deliver(ctx, true)
 }
 
 // described takes the table's columns as they were when the changes that follow were made.
@@ -292,25 +215,15 @@ func (s *logStream) described(ctx context.Context, m *walReader) error {
 	}
 	r := &relation{table: &table{s: s.s, o: s.o, key: s.table.key, deleted: -1}}
 	row := &logRow{}
-	for i, f := range fields {
+	var names []string
+	for _, f := range fields {
 		c, err := s.column(ctx, f)
 		if err != nil {
 			return err
 		}
-		r.columns = append(r.columns, c)
-		if len(s.o.Columns) == 0 || slices.Contains(s.o.Columns, f.Name) || slices.Contains(s.table.key, f.Name) {
-			r.places = append(r.places, i)
-		}
+		r.columns, names = append(r.columns, c), append(names, c.name)
 	}
-	if len(s.o.Columns) > 0 { // in the order in which the table is read
-		rank := func(place int) int {
-			if at := slices.Index(s.o.Columns, r.columns[place].name); at >= 0 {
-				return at
-			}
-			return len(s.o.Columns) + slices.Index(s.table.key, r.columns[place].name)
-		}
-		slices.SortStableFunc(r.places, func(a, b int) int { return rank(a) - rank(b) })
-	}
+	r.places = r.table.wanted(names, func(int) bool { return false })
 	for _, place := range r.places {
 		row.columns = append(row.columns, r.columns[place].postgresColumn)
 		row.list = append(row.list, r.columns[place].field)
@@ -324,41 +237,12 @@ func (s *logStream) described(ctx context.Context, m *walReader) error {
 	}
 	row.values = make([][]byte, len(row.columns))
 	r.table.fields, r.table.names, r.rows = row.list, columnNames(row.list), row
-	if s.relation != nil && same(s.relation.table, r.table) {
-		s.relation = r
-		return nil
-	}
-	// Rows with other columns are another batch. The change that asked for the description comes after it.
-	if s.b != nil && !s.b.empty() {
-		s.seen++
-		err := s.cut(ctx)
-		s.seen--
-		if err != nil {
-			return err
-		}
-	}
-	before := s.table
-	if s.relation != nil {
-		before = s.relation.table
-	}
-	if !same(before, r.table) {
-		s.s.env.Logger.Warn("the table's columns have changed: rows that are not changed after that keep what was read of them", "stream", s.shard.String(), "table", s.o.Table, "before", columnsText(before), "now", columnsText(r.table))
+	// The change that asked for the description comes after it.
+	if err := s.shaped(ctx, r.table); err != nil {
+		return err
 	}
 	s.relation = r
-	s.begun(r.table)
 	return nil
-}
-
-func same(a, b *table) bool {
-	return slices.Equal(a.names, b.names) && slices.EqualFunc(a.fields, b.fields, func(x, y field) bool { return arrow.TypeEqual(x.typ, y.typ) })
-}
-
-func columnsText(t *table) string {
-	var out []string
-	for _, f := range t.fields {
-		out = append(out, f.name+" "+f.declared)
-	}
-	return strings.Join(out, ", ")
 }
 
 // based puts the type that a domain is made of in the place of the domain, as the server does when the table is read.
@@ -494,8 +378,7 @@ func (s *logStream) moved(old, now tuple) bool {
 	return false
 }
 
-// row puts a row into the batch. joined says that it belongs to the one before: a change of a key is two rows, which are not parted,
-// because the cursor counts changes.
+// row puts a row into the batch.
 func (s *logStream) row(ctx context.Context, t tuple, fetched [][]byte, gone, joined bool) error {
 	r := s.relation
 	row := r.rows
@@ -536,21 +419,7 @@ func (s *logStream) row(ctx context.Context, t tuple, fetched [][]byte, gone, jo
 			return err
 		}
 	}
-	if s.b == nil {
-		s.begun(r.table)
-	}
-	if !joined && (s.b.full(row) || s.b.rows+2 > connectors.MaxBatchRows) {
-		if err := s.cut(ctx); err != nil {
-			return err
-		}
-	}
-	if s.b.empty() {
-		s.b.began = s.next()
-		s.at.Last = s.b.began - 1
-	}
-	s.at.Last++
-	s.b.put(row, s.at.Last, gone)
-	return nil
+	return s.put(ctx, row, gone, joined)
 }
 
 // arrays lets the server write arrays as it writes them when the table is read.

@@ -992,11 +992,40 @@ func TestChangesBearSilence(t *testing.T) {
 func TestChangesConform(t *testing.T) {
 	server := testdb.Postgres(t)
 	db := server.Database(t)
-	db.Do(t, "CREATE TABLE t (id text PRIMARY KEY, \"名称\" text, note text)", "CREATE PUBLICATION pub FOR TABLE t")
+	db.Do(t, "CREATE TABLE t (id text PRIMARY KEY)", "CREATE PUBLICATION pub FOR TABLE t")
 	user := db.Name + "_follower"
+	types := map[connectortest.Kind]string{
+		connectortest.Decimal38: "numeric(38,10)", connectortest.Unsigned64: "numeric(20,0)", connectortest.Signed64: "bigint", connectortest.Date: "date", connectortest.LocalTime: "timestamp",
+		connectortest.Instant: "timestamptz", connectortest.FarInstant: "timestamptz", connectortest.Double: "float8", connectortest.NotANumber: "float8", connectortest.LongText: "text",
+	}
 	connectortest.Run(t, func(t *testing.T, outside *connectortest.Outside) connectors.Source {
+		db.Do(t, "DROP ROLE IF EXISTS "+user, "CREATE ROLE "+user+" LOGIN REPLICATION PASSWORD '"+outside.Secret+"'")
+		table := func(columns string) error {
+			dropSlot(t, db) // one that is there gives what was stored since it was made, besides the table
+			_, err := db.Exec("DROP TABLE t; CREATE TABLE t (" + columns + "); ALTER PUBLICATION pub ADD TABLE t; GRANT SELECT ON t TO " + user)
+			return err
+		}
+		if err := table(`id text PRIMARY KEY, "名称" text, note text`); err != nil {
+			t.Fatal(err)
+		}
 		outside.Store = func(table connectortest.Table) error { return storeChanges(db, table) }
-		db.Do(t, "DROP ROLE IF EXISTS "+user, "CREATE ROLE "+user+" LOGIN REPLICATION PASSWORD '"+outside.Secret+"'", "GRANT SELECT ON t TO "+user)
+		empty := connectortest.Kind("") // the kind of values that the table was made for, while it has no rows
+		outside.StoreValues = func(kind connectortest.Kind, values []any) error {
+			if empty != kind || len(values) == 0 {
+				if err := table("id int PRIMARY KEY, value " + types[kind]); err != nil {
+					return err
+				}
+			}
+			for i, v := range values {
+				if _, err := db.Exec(fmt.Sprintf("INSERT INTO t VALUES ($1, $2::text::%s)", types[kind]), i, v); err != nil {
+					return err
+				}
+			}
+			if empty = ""; len(values) == 0 {
+				empty = kind
+			}
+			return nil
+		}
 		t.Cleanup(func() {
 			dropSlot(t, db)
 			if _, err := db.Exec(`DROP OWNED BY ` + user + `; DROP ROLE ` + user); err != nil {
@@ -1012,7 +1041,7 @@ func TestChangesConform(t *testing.T) {
 		}
 		o := &sql.Options{Table: "t", Changes: &sql.Changes{Slot: db.Name + "_slot", Publication: "pub"}}
 		return opened(t, sql.Postgres(), outside.Environment, postgresConfig(db, user, outside.Secret), o)
-	}, connectortest.Capabilities{Changes: true, Follows: true, Secrets: true, Breaks: true})
+	}, connectortest.Capabilities{Changes: true, Follows: true, Secrets: true, Breaks: true, Values: kinds(types)})
 }
 
 // storeChanges makes the table hold the rows, by deleting, inserting and updating as few as it takes.
