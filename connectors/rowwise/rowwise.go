@@ -3,8 +3,8 @@
 // cursors, batches and their bounds, Arrow and its memory, times, and what to do when reading was interrupted are done here.
 //
 // A stream is read in one of two ways. If its rows only ever follow one another (by a number that grows with every change, by a
-// time with a key behind it), each reading goes on after the last position, and nothing that is gone is noticed. If it is Versioned,
-// all of it is read whenever its version is another, and takes the place of what was read before.
+// time with a key behind it), each reading goes on after the last position, and nothing that is gone is noticed. If it is Versioned
+// or Snapshotted, all of it is read whenever its version is another, and takes the place of what was read before.
 //
 // Rows are values of Go here, which costs about a microsecond each. A system with many millions of rows deserves a connector of its
 // own that builds columns, as connectors/file and connectors/sql do.
@@ -43,6 +43,22 @@ type Versioned interface {
 	// Version returns a text that is another one whenever the stream's content is: a checksum, a time of change with a size. It is
 	// asked before a reading and again at its end; a content that changed meanwhile is read anew.
 	Version(ctx context.Context) (string, error)
+}
+
+// Snapshotted is an optional ability of a Stream whose version is only known when all of it has been read, such as that of an HTTP
+// interface: the content is fetched first and then read from where it was put.
+type Snapshotted interface {
+	// Snapshot fetches the present content. Whoever gets it closes it.
+	Snapshot(ctx context.Context) (Snapshot, error)
+}
+
+// Snapshot is a content that stands still. It is used from one goroutine.
+type Snapshot interface {
+	// Version is as that of a Versioned stream.
+	Version() string
+	// Rows is as that of a Stream.
+	Rows(ctx context.Context, after string) iter.Seq2[Row, error]
+	Close() error
 }
 
 // Column is a column of the system. A name that begins with an underscore gets it at its end, as the contract says.
@@ -167,7 +183,7 @@ func (s *Source) Read(ctx context.Context, shard connectors.Stream, after connec
 	}
 }
 
-func (s *Source) read(ctx context.Context, shard connectors.Stream, after connectors.Cursor, yield func(connectors.Batch) error) error {
+func (s *Source) read(ctx context.Context, shard connectors.Stream, after connectors.Cursor, yield func(connectors.Batch) error) (err error) {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
@@ -179,15 +195,24 @@ func (s *Source) read(ctx context.Context, shard connectors.Stream, after connec
 	if err != nil {
 		return connectors.Permanent(fmt.Errorf("%s: %w", shard, err))
 	}
-	version, whole := "", false
-	if v, ok := stream.(Versioned); ok {
-		whole = true
+	version, whole, contentRows := "", true, stream.Rows
+	switch v := stream.(type) {
+	case Versioned:
 		if version, err = v.Version(ctx); err != nil {
 			return fmt.Errorf("%s: ask for the version: %w", stream.Place(), err)
 		}
-		if version == "" {
-			return connectors.Permanent(fmt.Errorf("%s: the version is empty", stream.Place()))
+	case Snapshotted:
+		var snapshot Snapshot
+		if snapshot, err = v.Snapshot(ctx); err != nil {
+			return fmt.Errorf("%s: %w", stream.Place(), err)
 		}
+		defer func() { err = errors.Join(err, snapshot.Close()) }()
+		version, contentRows = snapshot.Version(), snapshot.Rows
+	default:
+		whole = false
+	}
+	if whole && version == "" {
+		return connectors.Permanent(fmt.Errorf("%s: the version is empty", stream.Place()))
 	}
 	todo := s.plan(old, version)
 	if todo == nil {
@@ -215,7 +240,7 @@ func (s *Source) read(ctx context.Context, shard connectors.Stream, after connec
 			ExtractedAt: time.UnixMicro(todo.At), Replaces: whole && todo.Done,
 		})
 	}
-	for row, err := range stream.Rows(ctx, todo.Position) {
+	for row, err := range contentRows(ctx, todo.Position) {
 		if err != nil {
 			if whole && ctx.Err() == nil && s.changed(ctx, stream, version) {
 				return changedWhileRead(stream) // what is being written anew looks damaged
@@ -253,7 +278,11 @@ func (s *Source) read(ctx context.Context, shard connectors.Stream, after connec
 
 // changed reports that the stream has another content by now, or that nobody can say.
 func (s *Source) changed(ctx context.Context, stream Stream, version string) bool {
-	now, err := stream.(Versioned).Version(ctx)
+	v, ok := stream.(Versioned)
+	if !ok {
+		return false // a snapshot
+	}
+	now, err := v.Version(ctx)
 	if err != nil {
 		s.env.Logger.Warn("the content's version cannot be asked for again: it is read anew", "place", stream.Place(), "error", err)
 	}

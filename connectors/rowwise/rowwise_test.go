@@ -374,3 +374,30 @@ func TestOptionsAreCheckedUnderTheirStream(t *testing.T) {
 		t.Error("options that are wrong were taken")
 	}
 }
+
+func BenchmarkRows(b *testing.B) {
+	const columns = 12
+	g := &growing{}
+	for i := range columns {
+		g.columns = append(g.columns, rowwise.Column{Name: fmt.Sprint("c", i), Type: arrow.BinaryTypes.String})
+	}
+	for i := range 100_000 {
+		row := make([]any, columns)
+		for n := range row {
+			row[n] = fmt.Sprint("value ", i+n)
+		}
+		g.rows = append(g.rows, row)
+	}
+	src, err := definition().Open(connectors.Environment{Allocator: memory.DefaultAllocator, Logger: slog.New(slog.DiscardHandler), Now: time.Now}, &config{}, map[string]any{"s": &options{stream: g}})
+	if err != nil {
+		b.Fatal(err)
+	}
+	for b.Loop() {
+		for _, err := range src.Read(b.Context(), connectors.Stream{Name: "s"}, nil) {
+			if err != nil {
+				b.Fatal(err)
+			}
+		}
+	}
+	b.ReportMetric(b.Elapsed().Seconds()/float64(b.N)/float64(len(g.rows))*1e9, "ns/row")
+}
