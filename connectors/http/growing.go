@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"iter"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/headwater-data/headwater/connectors"
@@ -21,16 +20,13 @@ func (g *growing) Rows(ctx context.Context, after string) iter.Seq2[rowwise.Row,
 	return func(yield func(rowwise.Row, error) bool) {
 		a := g.o.After
 		at := slices.Index(g.o.Columns, a.Column)
-		u := g.client.first(g.o)
-		query := u.Query()
-		if a.Size > 0 {
-			query.Set(a.SizeParam, strconv.Itoa(a.Size))
-		}
+		u := g.begin()
 		for {
-			if from := cmp.Or(after, a.Begin); from != "" {
-				query.Set(a.Param, from)
+			if after != "" {
+				query := u.Query()
+				query.Set(a.Param, after)
+				u.RawQuery = query.Encode()
 			}
-			u.RawQuery = query.Encode()
 			answer, _, err := g.client.get(ctx, u)
 			var list []record
 			if err == nil {

@@ -10,8 +10,11 @@ package http
 
 import (
 	"context"
+	"fmt"
 	"maps"
+	"net/url"
 	"slices"
+	"strconv"
 
 	"github.com/apache/arrow/go/v17/arrow"
 
@@ -64,4 +67,66 @@ func (s *stream) Columns(context.Context) ([]rowwise.Column, error) {
 		columns = append(columns, rowwise.Column{Name: name, Type: arrow.BinaryTypes.String})
 	}
 	return columns, nil
+}
+
+// Examine asks for the first answer alone.
+func (s *stream) Examine(ctx context.Context) (found []connectors.Finding) {
+	say := func(what string, level connectors.Level, text, fix string) {
+		found = append(found, connectors.Finding{What: what, Level: level, Text: text, Fix: fix})
+	}
+	if s.client.address.Scheme == "http" {
+		say("encryption", connectors.LevelNote, "the connection is not encrypted: records and the login can be read on the way", "write https, if the server has it")
+	}
+	answer, _, err := s.client.get(ctx, s.begin())
+	if err != nil {
+		say("read", connectors.LevelFault, err.Error(), "")
+		return found
+	}
+	list, err := s.o.records(answer)
+	if err != nil {
+		say("read", connectors.LevelFault, err.Error(), "")
+		return found
+	}
+	text := fmt.Sprintf("the first answer has %d records", len(list))
+	if s.o.Total != "" {
+		total, err := s.o.total(answer)
+		if err != nil {
+			say("total", connectors.LevelFault, err.Error(), "")
+			return found
+		}
+		text += fmt.Sprintf(" of %d", total)
+	}
+	if len(list) == 0 {
+		say("read", connectors.LevelNote, text, "nothing, if none are there; else correct path, query and records")
+		return found
+	}
+	say("read", connectors.LevelOK, text, "")
+	return found
+}
+
+// begin is the address of the first request.
+func (s *stream) begin() *url.URL {
+	u := s.client.first(s.o)
+	query := u.Query()
+	if p := s.o.Pages; p != nil {
+		if p.Size > 0 {
+			query.Set(p.SizeParam, strconv.Itoa(p.Size))
+		}
+		switch p.By {
+		case byNumber:
+			query.Set(p.Param, strconv.Itoa(p.firstNumber()))
+		case byOffset:
+			query.Set(p.Param, "0")
+		}
+	}
+	if a := s.o.After; a != nil {
+		if a.Size > 0 {
+			query.Set(a.SizeParam, strconv.Itoa(a.Size))
+		}
+		if a.Begin != "" {
+			query.Set(a.Param, a.Begin)
+		}
+	}
+	u.RawQuery = query.Encode()
+	return u
 }

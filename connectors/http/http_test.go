@@ -444,6 +444,32 @@ func TestWhatGoesWrongIsSortedAndSaysWhatToDo(t *testing.T) {
 	})
 }
 
+func TestPreflightAsksForTheFirstAnswerAlone(t *testing.T) {
+	for _, c := range []struct {
+		name, answer, want string
+		o                  httpconnector.Options
+	}{
+		{"records", `{"i": [{"a": 1}, {"a": 2}], "n": 900}`, "ok: the first answer has 2 records of 900", httpconnector.Options{Records: "i", Total: "n", Columns: []string{"a"}, Pages: &httpconnector.Pages{By: "number", Param: "p"}}},
+		{"none", `[]`, "note: the first answer has 0 records", httpconnector.Options{Columns: []string{"a"}}},
+		{"a column that is not there", `[{"b": 1}]`, `fault: none of the 1 records`, httpconnector.Options{Columns: []string{"a"}}},
+		{"a refusal", "403!", "fault: it answers 403", httpconnector.Options{Columns: []string{"a"}}},
+		{"no total", `[]`, "fault: the answer has no number at total", httpconnector.Options{Columns: []string{"a"}, Total: "n"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			server := answers(t, c.answer, "500!")
+			src := open(t, connectors.Environment{Now: time.Now}, &httpconnector.Config{Address: server.URL}, &c.o)
+			defer src.Close()
+			found, err := src.(connectors.Preflighter).Preflight(t.Context())
+			if err != nil || len(found) != 2 || found[0].What != "encryption" || found[1].Stream != "s" {
+				t.Fatalf("found %+v, error %v", found, err)
+			}
+			if got := fmt.Sprintf("%s: %s", found[1].Level, found[1].Text); !strings.HasPrefix(got, c.want) {
+				t.Errorf("found %q, want %q", got, c.want)
+			}
+		})
+	}
+}
+
 func TestLoginsTravelAsConfigured(t *testing.T) {
 	for _, c := range []struct {
 		name         string

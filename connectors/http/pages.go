@@ -22,19 +22,13 @@ func (s *stream) pages(ctx context.Context) iter.Seq2[[]record, error] {
 		if p == nil {
 			p = &Pages{}
 		}
-		u := s.client.first(s.o)
+		u := s.begin()
 		set := func(name, value string) {
 			query := u.Query()
 			query.Set(name, value)
 			u.RawQuery = query.Encode()
 		}
-		if p.Size > 0 {
-			set(p.SizeParam, strconv.Itoa(p.Size))
-		}
-		number := 1
-		if p.First != nil {
-			number = *p.First
-		}
+		number := p.firstNumber()
 		var read, total int64 = 0, -1
 		next := ""
 		for {
@@ -101,6 +95,14 @@ func (s *stream) pages(ctx context.Context) iter.Seq2[[]record, error] {
 			return
 		}
 	}
+}
+
+// firstNumber is the number of the first page.
+func (p *Pages) firstNumber() int {
+	if p.First != nil {
+		return *p.First
+	}
+	return 1
 }
 
 // next returns the next page's token or address; "" is the end.

@@ -61,6 +61,13 @@ type Snapshot interface {
 	Close() error
 }
 
+// Examiner is an optional ability of a Stream: it looks whether the system is as reading needs it, and reads little. Where all streams of a
+// source have it, the source is a connectors.Preflighter.
+type Examiner interface {
+	// Examine returns all that it found, also what is well. An error is a finding, too.
+	Examine(ctx context.Context) []connectors.Finding
+}
+
 // Column is a column of the system. A name that begins with an underscore gets it at its end, as the contract says.
 type Column struct {
 	Name string
@@ -102,9 +109,34 @@ func Define[C, O any](d connectors.Definition, open func(env connectors.Environm
 		if err != nil {
 			return nil, err
 		}
-		return &Source{env: env, streams: made, closed: closed}, nil
+		s := &Source{env: env, streams: made, closed: closed}
+		for _, stream := range made {
+			if _, ok := stream.(Examiner); !ok {
+				return s, nil
+			}
+		}
+		return examined{s}, nil
 	}
 	return d
+}
+
+// examined is a source all of whose streams are Examiners.
+type examined struct{ *Source }
+
+var _ connectors.Preflighter = examined{}
+
+// Preflight examines all streams.
+func (s examined) Preflight(ctx context.Context) (found []connectors.Finding, err error) {
+	for _, name := range slices.Sorted(maps.Keys(s.streams)) {
+		for _, f := range s.streams[name].(Examiner).Examine(ctx) {
+			f.Stream = name
+			found = append(found, f)
+		}
+		if err := ctx.Err(); err != nil {
+			return found, err
+		}
+	}
+	return found, nil
 }
 
 // checker is implemented by options that can be wrong in ways that their types do not show.

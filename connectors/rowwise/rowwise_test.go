@@ -401,3 +401,33 @@ func BenchmarkRows(b *testing.B) {
 	}
 	b.ReportMetric(b.Elapsed().Seconds()/float64(b.N)/float64(len(g.rows))*1e9, "ns/row")
 }
+
+// examinable is a stream that can be examined.
+type examinable struct{ growing }
+
+func (*examinable) Examine(context.Context) []connectors.Finding {
+	return []connectors.Finding{{What: "read", Level: connectors.LevelOK, Text: "it is there"}}
+}
+
+func TestSourceIsAPreflighterWhereAllItsStreamsCanBeExamined(t *testing.T) {
+	t.Parallel()
+	for name, streams := range map[string]map[string]any{
+		"all": {"a": &options{stream: &examinable{}}, "b": &options{stream: &examinable{}}}, "one of two": {"a": &options{stream: &examinable{}}, "b": &options{stream: &growing{}}},
+	} {
+		src, err := definition().Open(connectors.Environment{}, &config{}, streams)
+		if err != nil {
+			t.Fatal(err)
+		}
+		p, ok := src.(connectors.Preflighter)
+		if ok != (name == "all") {
+			t.Fatalf("%s: a preflighter is %v", name, ok)
+		}
+		if !ok {
+			continue
+		}
+		found, err := p.Preflight(t.Context())
+		if err != nil || len(found) != 2 || found[0].Stream != "a" || found[1].Stream != "b" {
+			t.Errorf("found %+v, error %v", found, err)
+		}
+	}
+}
