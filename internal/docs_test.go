@@ -9,6 +9,7 @@ import (
 
 	"github.com/headwater-data/headwater/connectors"
 	"github.com/headwater-data/headwater/connectors/file"
+	"github.com/headwater-data/headwater/connectors/http"
 	"github.com/headwater-data/headwater/examples/connector/permits"
 	"github.com/headwater-data/headwater/internal/project"
 )
@@ -49,24 +50,28 @@ func TestExamplesOfTheMappingPageAreAccepted(t *testing.T) {
 	}
 }
 
-func TestSourceOfTheTutorialIsAccepted(t *testing.T) {
-	page, err := os.ReadFile("../docs/write-a-connector.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, source, found := strings.Cut(string(page), "```yaml\n")
-	source, _, ended := strings.Cut(source, "```")
-	if !found || !ended {
-		t.Fatal("the page has no source")
-	}
-	t.Setenv("PERMITS_TOKEN", "x")
-	dir := t.TempDir()
-	write(t, dir, "headwater.yaml", "project: page\n")
-	write(t, dir, "sources/permits.yaml", source)
-	registry := &connectors.Registry{}
-	registry.Register(permits.Definition())
-	if _, problems := project.Load(dir, registry); len(problems) > 0 {
-		t.Errorf("%v\n%s", problems, source)
+func TestSourcesOfTheConnectorsPagesAreAccepted(t *testing.T) {
+	for name, definition := range map[string]connectors.Definition{"write-a-connector.md": permits.Definition(), "connectors/http.md": http.Definition()} {
+		t.Run(name, func(t *testing.T) {
+			page, err := os.ReadFile(filepath.Join("../docs", filepath.FromSlash(name)))
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, source, found := strings.Cut(string(page), "```yaml\n")
+			source, _, ended := strings.Cut(source, "```")
+			if !found || !ended {
+				t.Fatal("the page has no source")
+			}
+			t.Setenv("PERMITS_TOKEN", "x")
+			dir := t.TempDir()
+			write(t, dir, "headwater.yaml", "project: page\n")
+			write(t, dir, "sources/permits.yaml", source)
+			registry := &connectors.Registry{}
+			registry.Register(definition)
+			if _, problems := project.Load(dir, registry); len(problems) > 0 {
+				t.Errorf("%v\n%s", problems, source)
+			}
+		})
 	}
 }
 

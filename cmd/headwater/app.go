@@ -15,6 +15,7 @@ import (
 
 	"github.com/headwater-data/headwater/connectors"
 	"github.com/headwater-data/headwater/connectors/file"
+	"github.com/headwater-data/headwater/connectors/http"
 	"github.com/headwater-data/headwater/connectors/sql"
 	"github.com/headwater-data/headwater/internal/fault"
 	"github.com/headwater-data/headwater/internal/problem"
@@ -59,6 +60,7 @@ func execute(args []string) int {
 func knownConnectors() *connectors.Registry {
 	r := &connectors.Registry{}
 	r.Register(file.Definition())
+	r.Register(http.Definition())
 	r.Register(sql.Postgres())
 	r.Register(sql.MariaDB())
 	r.Register(sql.MySQL())

@@ -27,6 +27,7 @@ type builder struct {
 	rows     int
 	rejects  []connectors.Reject
 	bytes    int
+	values   []any // of the row that is prepared
 }
 
 func newBuilder(mem memory.Allocator, columns []Column) (*builder, error) {
@@ -55,7 +56,7 @@ func newBuilder(mem memory.Allocator, columns []Column) (*builder, error) {
 	return b, nil
 }
 
-// prepared is a row whose values have the types of their columns, or which is a reject.
+// prepared is a row whose values have the types of their columns, or which is a reject. Its values are good until the next one is prepared.
 type prepared struct {
 	values []any
 	number int64
@@ -79,7 +80,10 @@ func (b *builder) prepare(row Row) (prepared, error) {
 	if b.numbered != (row.Number > 0) {
 		return prepared{}, fmt.Errorf("its number is %d, but either all rows of a stream have a number or none", row.Number)
 	}
-	p := prepared{values: make([]any, len(row.Values)), number: row.Number, bytes: 16}
+	if b.values == nil {
+		b.values = make([]any, len(b.columns))
+	}
+	p := prepared{values: b.values, number: row.Number, bytes: 16}
 	for i, v := range row.Values {
 		c := b.columns[i]
 		var err error
@@ -165,10 +169,10 @@ func convert(t arrow.DataType, v any) (any, error) {
 		if !utf8.ValidString(text) {
 			return nil, fmt.Errorf("it is not valid UTF-8")
 		}
-		return text, nil
+		return v, nil
 	case *arrow.BinaryType:
-		if b, ok := v.([]byte); ok {
-			return b, nil
+		if _, ok := v.([]byte); ok {
+			return v, nil
 		}
 	case *arrow.Int64Type:
 		switch v := v.(type) {

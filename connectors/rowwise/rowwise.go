@@ -3,8 +3,8 @@
 // cursors, batches and their bounds, Arrow and its memory, times, and what to do when reading was interrupted are done here.
 //
 // A stream is read in one of two ways. If its rows only ever follow one another (by a number that grows with every change, by a
-// time with a key behind it), each reading goes on after the last position, and nothing that is gone is noticed. If it is Versioned,
-// all of it is read whenever its version is another, and takes the place of what was read before.
+// time with a key behind it), each reading goes on after the last position, and nothing that is gone is noticed. If it is Versioned
+// or Snapshotted, all of it is read whenever its version is another, and takes the place of what was read before.
 //
 // Rows are values of Go here, which costs about a microsecond each. A system with many millions of rows deserves a connector of its
 // own that builds columns, as connectors/file and connectors/sql do.
@@ -43,6 +43,29 @@ type Versioned interface {
 	// Version returns a text that is another one whenever the stream's content is: a checksum, a time of change with a size. It is
 	// asked before a reading and again at its end; a content that changed meanwhile is read anew.
 	Version(ctx context.Context) (string, error)
+}
+
+// Snapshotted is an optional ability of a Stream whose version is only known when all of it has been read, such as that of an HTTP
+// interface: the content is fetched first and then read from where it was put.
+type Snapshotted interface {
+	// Snapshot fetches the present content. Whoever gets it closes it.
+	Snapshot(ctx context.Context) (Snapshot, error)
+}
+
+// Snapshot is a content that stands still. It is used from one goroutine.
+type Snapshot interface {
+	// Version is as that of a Versioned stream.
+	Version() string
+	// Rows is as that of a Stream.
+	Rows(ctx context.Context, after string) iter.Seq2[Row, error]
+	Close() error
+}
+
+// Examiner is an optional ability of a Stream: it looks whether the system is as reading needs it, and reads little. Where all streams of a
+// source have it, the source is a connectors.Preflighter.
+type Examiner interface {
+	// Examine returns all that it found, also what is well. An error is a finding, too.
+	Examine(ctx context.Context) []connectors.Finding
 }
 
 // Column is a column of the system. A name that begins with an underscore gets it at its end, as the contract says.
@@ -86,9 +109,34 @@ func Define[C, O any](d connectors.Definition, open func(env connectors.Environm
 		if err != nil {
 			return nil, err
 		}
-		return &Source{env: env, streams: made, closed: closed}, nil
+		s := &Source{env: env, streams: made, closed: closed}
+		for _, stream := range made {
+			if _, ok := stream.(Examiner); !ok {
+				return s, nil
+			}
+		}
+		return examined{s}, nil
 	}
 	return d
+}
+
+// examined is a source all of whose streams are Examiners.
+type examined struct{ *Source }
+
+var _ connectors.Preflighter = examined{}
+
+// Preflight examines all streams.
+func (s examined) Preflight(ctx context.Context) (found []connectors.Finding, err error) {
+	for _, name := range slices.Sorted(maps.Keys(s.streams)) {
+		for _, f := range s.streams[name].(Examiner).Examine(ctx) {
+			f.Stream = name
+			found = append(found, f)
+		}
+		if err := ctx.Err(); err != nil {
+			return found, err
+		}
+	}
+	return found, nil
 }
 
 // checker is implemented by options that can be wrong in ways that their types do not show.
@@ -167,7 +215,7 @@ func (s *Source) Read(ctx context.Context, shard connectors.Stream, after connec
 	}
 }
 
-func (s *Source) read(ctx context.Context, shard connectors.Stream, after connectors.Cursor, yield func(connectors.Batch) error) error {
+func (s *Source) read(ctx context.Context, shard connectors.Stream, after connectors.Cursor, yield func(connectors.Batch) error) (err error) {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
@@ -179,15 +227,24 @@ func (s *Source) read(ctx context.Context, shard connectors.Stream, after connec
 	if err != nil {
 		return connectors.Permanent(fmt.Errorf("%s: %w", shard, err))
 	}
-	version, whole := "", false
-	if v, ok := stream.(Versioned); ok {
-		whole = true
+	version, whole, contentRows := "", true, stream.Rows
+	switch v := stream.(type) {
+	case Versioned:
 		if version, err = v.Version(ctx); err != nil {
 			return fmt.Errorf("%s: ask for the version: %w", stream.Place(), err)
 		}
-		if version == "" {
-			return connectors.Permanent(fmt.Errorf("%s: the version is empty", stream.Place()))
+	case Snapshotted:
+		var snapshot Snapshot
+		if snapshot, err = v.Snapshot(ctx); err != nil {
+			return fmt.Errorf("%s: %w", stream.Place(), err)
 		}
+		defer func() { err = errors.Join(err, snapshot.Close()) }()
+		version, contentRows = snapshot.Version(), snapshot.Rows
+	default:
+		whole = false
+	}
+	if whole && version == "" {
+		return connectors.Permanent(fmt.Errorf("%s: the version is empty", stream.Place()))
 	}
 	todo := s.plan(old, version)
 	if todo == nil {
@@ -215,7 +272,7 @@ func (s *Source) read(ctx context.Context, shard connectors.Stream, after connec
 			ExtractedAt: time.UnixMicro(todo.At), Replaces: whole && todo.Done,
 		})
 	}
-	for row, err := range stream.Rows(ctx, todo.Position) {
+	for row, err := range contentRows(ctx, todo.Position) {
 		if err != nil {
 			if whole && ctx.Err() == nil && s.changed(ctx, stream, version) {
 				return changedWhileRead(stream) // what is being written anew looks damaged
@@ -253,7 +310,11 @@ func (s *Source) read(ctx context.Context, shard connectors.Stream, after connec
 
 // changed reports that the stream has another content by now, or that nobody can say.
 func (s *Source) changed(ctx context.Context, stream Stream, version string) bool {
-	now, err := stream.(Versioned).Version(ctx)
+	v, ok := stream.(Versioned)
+	if !ok {
+		return false // a snapshot
+	}
+	now, err := v.Version(ctx)
 	if err != nil {
 		s.env.Logger.Warn("the content's version cannot be asked for again: it is read anew", "place", stream.Place(), "error", err)
 	}

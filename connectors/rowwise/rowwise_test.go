@@ -374,3 +374,60 @@ func TestOptionsAreCheckedUnderTheirStream(t *testing.T) {
 		t.Error("options that are wrong were taken")
 	}
 }
+
+func BenchmarkRows(b *testing.B) {
+	const columns = 12
+	g := &growing{}
+	for i := range columns {
+		g.columns = append(g.columns, rowwise.Column{Name: fmt.Sprint("c", i), Type: arrow.BinaryTypes.String})
+	}
+	for i := range 100_000 {
+		row := make([]any, columns)
+		for n := range row {
+			row[n] = fmt.Sprint("value ", i+n)
+		}
+		g.rows = append(g.rows, row)
+	}
+	src, err := definition().Open(connectors.Environment{Allocator: memory.DefaultAllocator, Logger: slog.New(slog.DiscardHandler), Now: time.Now}, &config{}, map[string]any{"s": &options{stream: g}})
+	if err != nil {
+		b.Fatal(err)
+	}
+	for b.Loop() {
+		for _, err := range src.Read(b.Context(), connectors.Stream{Name: "s"}, nil) {
+			if err != nil {
+				b.Fatal(err)
+			}
+		}
+	}
+	b.ReportMetric(b.Elapsed().Seconds()/float64(b.N)/float64(len(g.rows))*1e9, "ns/row")
+}
+
+// examinable is a stream that can be examined.
+type examinable struct{ growing }
+
+func (*examinable) Examine(context.Context) []connectors.Finding {
+	return []connectors.Finding{{What: "read", Level: connectors.LevelOK, Text: "it is there"}}
+}
+
+func TestSourceIsAPreflighterWhereAllItsStreamsCanBeExamined(t *testing.T) {
+	t.Parallel()
+	for name, streams := range map[string]map[string]any{
+		"all": {"a": &options{stream: &examinable{}}, "b": &options{stream: &examinable{}}}, "one of two": {"a": &options{stream: &examinable{}}, "b": &options{stream: &growing{}}},
+	} {
+		src, err := definition().Open(connectors.Environment{}, &config{}, streams)
+		if err != nil {
+			t.Fatal(err)
+		}
+		p, ok := src.(connectors.Preflighter)
+		if ok != (name == "all") {
+			t.Fatalf("%s: a preflighter is %v", name, ok)
+		}
+		if !ok {
+			continue
+		}
+		found, err := p.Preflight(t.Context())
+		if err != nil || len(found) != 2 || found[0].Stream != "a" || found[1].Stream != "b" {
+			t.Errorf("found %+v, error %v", found, err)
+		}
+	}
+}

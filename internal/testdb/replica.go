@@ -158,7 +158,8 @@ func (s *Server) Replayed(t testing.TB, primary *Server) {
 		s.until(t, "the replica has replayed "+at, "SELECT MASTER_GTID_WAIT('"+at+"', 1) = 0")
 		return
 	}
-	at := primary.value(t, "SELECT pg_current_wal_lsn()::text")
+	// An entry of its own behind all others: commits are not waited for here, so that the log that was written may end before them.
+	at := primary.value(t, "SELECT pg_create_restore_point('replayed')::text")
 	s.until(t, "the standby has replayed "+at, "SELECT coalesce(pg_last_wal_replay_lsn() >= '"+at+"'::pg_lsn, false)")
 }
 

@@ -164,7 +164,7 @@ func TestConformance(t *testing.T) {
 			t.Fatal(err)
 		}
 		src, err := permits.Definition().Open(outside.Environment,
-			&permits.Config{Address: address, Token: secret.New(outside.Secret), Timeout: time.Second},
+			&permits.Config{Address: address, Token: secret.New(outside.Secret), Timeout: 8 * time.Second},
 			map[string]any{"cases": &permits.Options{Table: "cases"}})
 		if err != nil {
 			t.Fatal(err)
