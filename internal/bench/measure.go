@@ -26,6 +26,8 @@ type order struct {
 	Rows               int
 	Dir                string // empty folder for the child
 	Profile            string // beginning of the names of the profiles' files; "" for none
+
+	Server *serverOrder `json:",omitempty"` // of a measurement beside a database
 }
 
 // measurement is what came of an order.
@@ -36,6 +38,10 @@ type measurement struct {
 	WarehouseCPU float64
 	PeakMB       float64 // highest resident memory of the process
 	Landed       string  // what stands in the table, in short
+
+	// Of databases.
+	Rows                   int64   // read, or written to Kafka
+	LagP50, LagP99, LagMax float64 // milliseconds
 }
 
 // orderVariable hands the order to a child.
@@ -94,9 +100,12 @@ func carryOut(ctx context.Context, text string) error {
 	if err := json.Unmarshal([]byte(text), &o); err != nil {
 		return err
 	}
-	load := loadWithEngine
-	if o.Side == sidePipeline {
-		load = loadWithPipeline
+	load, ok := map[string]func(context.Context, order) (measurement, error){
+		sideEngine: loadWithEngine, sidePipeline: loadWithPipeline,
+		sideCopy: copyOut, sideSelect: selectAll, sideConnector: ingestTable, sideBacklog: ingestBacklog, sideLag: followSteadily,
+	}[o.Side]
+	if !ok {
+		return fmt.Errorf("nobody measures %q", o.Side)
 	}
 	m, err := load(ctx, o)
 	if err != nil {
