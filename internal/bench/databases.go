@@ -118,7 +118,7 @@ func measureServer(ctx context.Context, o databaseOptions, name string, brokers 
 		return err
 	}
 	defer func() { err = errors.Join(err, stop()) }()
-	at := serverOrder{Kind: name, Host: server.Host, Port: server.Port, User: server.User, Password: server.Password, CA: server.CA, Database: "bench", Brokers: brokers, Rate: o.rate, Length: o.steady}
+	at := serverOrder{Kind: name, Host: server.Host, Port: server.Port, User: server.User, Password: server.Password, CA: server.CA, Database: "bench", Brokers: brokers, Rate: o.rate, PID: server.PID()}
 	note("filling a table of %s with %s rows", name, grouped(float64(o.rows)))
 	if err := fill(ctx, at, o.rows); err != nil {
 		return fmt.Errorf("fill the table: %w", err)
@@ -128,7 +128,7 @@ func measureServer(ctx context.Context, o databaseOptions, name string, brokers 
 		if err != nil {
 			return fmt.Errorf("%s: %w", what, err)
 		}
-		note("%-9s %-8s %9s rows %7.2f s, %6.2f s of processor, %4.0f MB", what, name, grouped(float64(m.Rows)), m.Seconds, m.CPU, m.PeakMB)
+		note("%-9s %-8s %9s rows %7.2f s, %6.2f s of processor, %6.2f s of the server's, %4.0f MB", what, name, grouped(float64(m.Rows)), m.Seconds, m.CPU, m.ServerCPU, m.PeakMB)
 		if m.Rows != int64(rows) && what != sideLag {
 			return fmt.Errorf("%s: %d rows came, want %d", what, m.Rows, rows)
 		}
@@ -185,7 +185,7 @@ func ratioOf(sides map[string]*side, server, base string) *float64 {
 func summaryOfDatabases(o databaseOptions, sides map[string]*side) databaseResult {
 	r := databaseResult{Rows: o.rows, PostgresRatio: ratioOf(sides, "postgres", sideCopy), MySQLRatio: ratioOf(sides, "mariadb", sideSelect)}
 	if c := sides[sideConnector+" postgres"]; c != nil {
-		r.RowsPerCPU = rounded(float64(o.rows)/c.median(cpu), 0)
+		r.RowsPerCPU = rounded(float64(o.rows)/max(c.median(cpu), 0.01), 0) // the clock of processes has hundredths of a second
 	}
 	worst := 0.0
 	for _, what := range []string{sideConnector, sideBacklog, sideLag} {
@@ -208,7 +208,7 @@ func summaryOfDatabases(o databaseOptions, sides map[string]*side) databaseResul
 // reportDatabases prints the table for people.
 func reportDatabases(out io.Writer, o databaseOptions, sides map[string]*side) {
 	fmt.Fprintf(out, "%s rows of twelve columns; medians of %d\n\n", grouped(float64(o.rows)), o.times)
-	fmt.Fprintf(out, "%-9s %-34s %9s %12s %9s %13s %9s\n", "from", "by", "seconds", "rows/s", "cpu s", "rows/cpu s", "peak MB")
+	fmt.Fprintf(out, "%-9s %-34s %9s %12s %9s %13s %9s %9s\n", "from", "by", "seconds", "rows/s", "cpu s", "rows/cpu s", "server", "peak MB")
 	words := map[string]string{
 		sideCopy: "COPY to nowhere", sideSelect: "one SELECT to nowhere", sideConnector: "the connector, into Kafka", sideBacklog: "changes that waited, into Kafka", sideLag: "changes as they come, into Kafka",
 	}
@@ -218,7 +218,8 @@ func reportDatabases(out io.Writer, o databaseOptions, sides map[string]*side) {
 			if s == nil {
 				continue
 			}
-			fmt.Fprintf(out, "%-9s %-34s %9.2f %12s %9.2f %13s %9.0f\n", name, words[what], s.median(seconds), grouped(rate(s)), s.median(cpu), grouped(float64(s.all[0].Rows)/s.median(cpu)), s.worst(peak))
+			fmt.Fprintf(out, "%-9s %-34s %9.2f %12s %9.2f %13s %9.2f %9.0f\n", name, words[what], s.median(seconds), grouped(rate(s)), s.median(cpu),
+				grouped(float64(s.all[0].Rows)/max(s.median(cpu), 0.01)), s.median(func(m measurement) float64 { return m.ServerCPU }), s.worst(peak))
 		}
 	}
 	fmt.Fprintln(out)

@@ -13,7 +13,6 @@ import (
 	"os"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/go-sql-driver/mysql"
 	"github.com/jackc/pgx/v5"
@@ -28,8 +27,8 @@ type serverOrder struct {
 	User, Password, CA string
 	Database           string
 	Brokers            []string // none: the embedded one
+	PID                int      // of the server
 	Rate               int      // changes a second
-	Length             time.Duration
 }
 
 // The table is like one of a hotline's: twelve columns of the types that departments use, with a key.
@@ -203,6 +202,10 @@ func selectAll(ctx context.Context, o order) (m measurement, err error) {
 
 // timed measures this process while it does something, which returns how many rows came of it.
 func timed(o order, do func() (int64, error)) (m measurement, err error) {
+	before, err := usedByAll(o.Server.PID)
+	if err != nil {
+		return m, err
+	}
 	clock, err := startClock(os.Getpid())
 	if err != nil {
 		return m, err
@@ -220,6 +223,11 @@ func timed(o order, do func() (int64, error)) (m measurement, err error) {
 		return m, err
 	}
 	m.CPU = spent[0]
+	after, err := usedByAll(o.Server.PID)
+	if err != nil {
+		return m, err
+	}
+	m.ServerCPU = after - before
 	m.PeakMB, err = peakMB()
 	return m, err
 }

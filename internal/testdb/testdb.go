@@ -318,6 +318,16 @@ func (s *Server) close() error {
 	return errors.Join(err, os.RemoveAll(s.dir))
 }
 
+// PID is the server's process, 0 while it is stopped. PostgreSQL's has a child for each connection.
+func (s *Server) PID() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.process == nil {
+		return 0
+	}
+	return s.process.command.Process.Pid
+}
+
 func (s *Server) log() string {
 	text, err := os.ReadFile(filepath.Join(s.dir, "log"))
 	if err != nil {
