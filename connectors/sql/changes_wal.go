@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"strings"
 	"sync"
@@ -21,6 +22,7 @@ import (
 type walConn struct {
 	d    *postgresDialect
 	conn *pgconn.PgConn // of no use once the log is open
+	way  *gatheringConn // beneath it
 	tick time.Duration
 
 	raw      *pgconn.HijackedConn
@@ -53,7 +55,16 @@ func (d *postgresDialect) connectWAL(ctx context.Context) (*walConn, error) {
 	}
 	c.RuntimeParams["replication"] = "database"
 	c.RuntimeParams["statement_timeout"] = "0"
-	conn, err := pgconn.ConnectConfig(ctx, c)
+	w := &walConn{d: d, tick: min(walTick, d.server.networkTimeout/8)}
+	c.DialFunc = func(ctx context.Context, network, address string) (net.Conn, error) {
+		conn, err := d.server.dial(ctx, network, address)
+		if err != nil {
+			return nil, err
+		}
+		w.way = &gatheringConn{Conn: conn}
+		return w.way, nil
+	}
+	w.conn, err = pgconn.ConnectConfig(ctx, c)
 	var answered *pgconn.PgError
 	if errors.As(err, &answered) && answered.Code == "42501" {
 		return nil, d.server.failed(err, fault.Environment, fmt.Sprintf(`let an administrator run ALTER ROLE "%s" REPLICATION`, d.server.user))
@@ -61,8 +72,45 @@ func (d *postgresDialect) connectWAL(ctx context.Context) (*walConn, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &walConn{d: d, conn: conn, tick: min(walTick, d.server.networkTimeout/8)}, nil
+	return w, nil
 }
+
+// gatheringConn reads as much as has come at once. The server sends each change by itself, encrypted by itself: taking them one by one
+// costs both sides several times what is done with them. So what follows is waited for, for a moment that nobody notices.
+type gatheringConn struct {
+	net.Conn
+	patient bool // set once the log is open
+	buffer  []byte
+	rest    []byte // of it: what has come and was not read
+}
+
+const (
+	gatherFor   = time.Millisecond
+	gatherBytes = 256 << 10
+)
+
+func (c *gatheringConn) Read(b []byte) (int, error) {
+	if len(c.rest) > 0 {
+		n := copy(b, c.rest)
+		c.rest = c.rest[n:]
+		return n, nil
+	}
+	if !c.patient {
+		return c.Conn.Read(b)
+	}
+	if c.buffer == nil {
+		c.buffer = make([]byte, gatherBytes)
+	}
+	time.Sleep(gatherFor)
+	n, err := c.Conn.Read(c.buffer)
+	c.rest = c.buffer[:n]
+	n = copy(b, c.rest)
+	c.rest = c.rest[n:]
+	return n, err
+}
+
+// waiting reports whether more has come than was read.
+func (c *gatheringConn) waiting() bool { return len(c.rest) > 0 }
 
 func (w *walConn) close() {
 	if w.raw == nil {
@@ -132,6 +180,7 @@ func (w *walConn) open(ctx context.Context, slot, publication string, after lsn)
 	if err != nil {
 		return err
 	}
+	w.way.patient = true
 	w.raw, w.messages, w.quit = raw, make(chan []walMessage, walBuffered), make(chan struct{})
 	w.stop = context.AfterFunc(ctx, func() { _ = raw.Conn.Close() })
 	w.done.Go(func() {
@@ -257,7 +306,7 @@ func (w *walConn) receive(confirmed lsn) error {
 			default:
 				return fmt.Errorf("the server sent a piece of its log that is not understood: %.16x", m.Data)
 			}
-			if size >= walPiece || w.raw.Frontend.ReadBufferLen() == 0 {
+			if size >= walPiece || w.raw.Frontend.ReadBufferLen() == 0 && !w.way.waiting() {
 				if err := give(); err != nil {
 					return err
 				}
