@@ -141,10 +141,14 @@ type follower struct {
 	table *table
 	at    *followed
 	b     *changeBatch
+	keep  int64 // bytes of log that a slot may hold; negative without a limit
+
+	following *connectors.Following // unless nil, what comes in later is waited for
 }
 
-// follow reads a table once and then what has changed since, as far as the server's log reaches now.
-func (s *Source) follow(ctx context.Context, shard connectors.Stream, o *Options, after connectors.Cursor, yield func(connectors.Batch) bool) error {
+// follow reads a table once and then what has changed since, as far as the server's log reaches now; or on from there, when following
+// says so.
+func (s *Source) follow(ctx context.Context, shard connectors.Stream, o *Options, after connectors.Cursor, following *connectors.Following, yield func(connectors.Batch) bool) error {
 	d, ok := s.dialect.(*postgresDialect)
 	if !ok {
 		return fault.Usage(fmt.Errorf("changes: %s cannot be followed yet: use a watermark", s.dialect.name()))
@@ -166,7 +170,7 @@ func (s *Source) follow(ctx context.Context, shard connectors.Stream, o *Options
 		return err
 	}
 	defer release()
-	f := &follower{s: s, d: d, o: o, shard: shard, yield: yield, at: at}
+	f := &follower{s: s, d: d, o: o, shard: shard, yield: yield, at: at, following: following}
 	defer f.close()
 	return s.explained(ctx, f.run(ctx))
 }
@@ -326,6 +330,7 @@ func (f *follower) examine(ctx context.Context) (*seen, error) {
 	if err := f.c.commit(ctx); err != nil {
 		return nil, err
 	}
+	f.keep = s.keep
 	s.slot, err = f.slot(ctx)
 	return s, err
 }

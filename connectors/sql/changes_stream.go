@@ -75,6 +75,9 @@ func (f *follower) stream(ctx context.Context) error {
 	if err := f.wal.open(ctx, f.o.Changes.Slot, f.o.Changes.Publication, f.at.LSN); err != nil {
 		return err
 	}
+	if f.following != nil {
+		return s.attend(ctx)
+	}
 	start, reached := f.at.LSN, f.at.LSN
 	var settled <-chan time.Time
 	for late := false; reached < target && (!late || s.within); {
@@ -121,12 +124,17 @@ func (f *follower) stream(ctx context.Context) error {
 	if reached-start < movedOn {
 		return nil
 	}
+	return s.deliverPosition(ctx)
+}
+
+// deliverPosition gives a batch without rows, which carries the position on.
+func (s *logStream) deliverPosition(ctx context.Context) error {
 	if s.b == nil {
-		s.begun(f.table)
+		s.begun(s.table)
 	}
-	s.b.began = f.next()
-	f.at.Last = s.b.began
-	return f.deliver(ctx, false)
+	s.b.began = s.next()
+	s.at.Last = s.b.began
+	return s.deliver(ctx, false)
 }
 
 // end returns up to where the log is to be read. What was committed without waiting for the disk (synchronous_commit = off) can be

@@ -10,6 +10,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -26,6 +27,7 @@ type walConn struct {
 	tick time.Duration
 
 	raw      *pgconn.HijackedConn
+	stored   atomic.Uint64     // position that is confirmed: everything before it was stored
 	messages chan []walMessage // closed at the end, after err was set
 	err      error
 	quit     chan struct{} // closed when nobody takes messages any more
@@ -181,14 +183,18 @@ func (w *walConn) open(ctx context.Context, slot, publication string, after lsn)
 		return err
 	}
 	w.way.patient = true
+	w.stored.Store(uint64(after))
 	w.raw, w.messages, w.quit = raw, make(chan []walMessage, walBuffered), make(chan struct{})
 	w.stop = context.AfterFunc(ctx, func() { _ = raw.Conn.Close() })
 	w.done.Go(func() {
 		defer close(w.messages)
-		w.err = w.receive(after)
+		w.err = w.receive()
 	})
 	return nil
 }
+
+// confirm says that everything before a position was stored. The server hears of it with the next thing that it sends.
+func (w *walConn) confirm(at lsn) { w.stored.Store(max(w.stored.Load(), uint64(at))) }
 
 // start sends the command and reads on until the server has begun to copy, or refused to.
 func (w *walConn) start(ctx context.Context, command string) error {
@@ -218,9 +224,12 @@ func (w *walConn) start(ctx context.Context, command string) error {
 
 // receive reads what the server sends until the connection ends, and tells it that somebody is there, also while nobody takes what
 // was read.
-func (w *walConn) receive(confirmed lsn) error {
-	received := confirmed
+func (w *walConn) receive() error {
+	told := lsn(w.stored.Load())
+	received := told
 	tell := func(ask bool) error {
+		confirmed := lsn(w.stored.Load())
+		told = confirmed
 		// Written, flushed and applied are the same for who has stored everything up to a position.
 		m := make([]byte, 34)
 		m[0] = 'r'
@@ -267,6 +276,11 @@ func (w *walConn) receive(confirmed lsn) error {
 	}
 	heard, deadline := time.Now(), time.Time{}
 	for {
+		if told != lsn(w.stored.Load()) {
+			if err := tell(false); err != nil {
+				return err
+			}
+		}
 		if now := time.Now(); deadline.Sub(now) < w.tick/2 {
 			deadline = now.Add(w.tick)
 			if err := w.raw.Conn.SetReadDeadline(deadline); err != nil {
