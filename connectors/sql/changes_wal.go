@@ -225,11 +225,11 @@ func (w *walConn) start(ctx context.Context, command string) error {
 // receive reads what the server sends until the connection ends, and tells it that somebody is there, also while nobody takes what
 // was read.
 func (w *walConn) receive() error {
-	told := lsn(w.stored.Load())
+	told, toldAt := lsn(w.stored.Load()), time.Time{}
 	received := told
 	tell := func(ask bool) error {
 		confirmed := lsn(w.stored.Load())
-		told = confirmed
+		told, toldAt = confirmed, time.Now()
 		// Written, flushed and applied are the same for who has stored everything up to a position.
 		m := make([]byte, 34)
 		m[0] = 'r'
@@ -276,12 +276,13 @@ func (w *walConn) receive() error {
 	}
 	heard, deadline := time.Now(), time.Time{}
 	for {
-		if told != lsn(w.stored.Load()) {
+		now := time.Now()
+		if told != lsn(w.stored.Load()) || now.Sub(toldAt) >= w.tick { // also while much comes: its question may lie behind all of that
 			if err := tell(false); err != nil {
 				return err
 			}
 		}
-		if now := time.Now(); deadline.Sub(now) < w.tick/2 {
+		if deadline.Sub(now) < w.tick/2 {
 			deadline = now.Add(w.tick)
 			if err := w.raw.Conn.SetReadDeadline(deadline); err != nil {
 				return err
