@@ -80,7 +80,9 @@ type databaseResult struct {
 	LagP99        *float64 `json:"cdc_lag_p99_ms"`
 }
 
-// databases measures how fast tables and changes come from databases into Kafka.
+// databases measures how fast tables and changes come from databases into Kafka: the embedded broker or Apache Kafka, without a
+// warehouse. Lag is from the moment in which the writer sends what it commits to the moment in which the broker has acknowledged the
+// batch, with the source followed as the service follows one that is read continuously.
 func databases(ctx context.Context, args []string, out, errs io.Writer) (err error) {
 	o, err := parseDatabaseOptions(args, errs)
 	if err != nil {
