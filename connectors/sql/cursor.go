@@ -152,13 +152,13 @@ type rowSum struct {
 	Low  uint64 `json:"l"`
 }
 
-// add adds a row's number.
-func (s *rowSum) add(v value) error {
+// add adds a row's number, which is written to a base.
+func (s *rowSum) add(text string, base int) error {
 	var high int64
 	var low, carry uint64
-	if n, err := strconv.ParseInt(v.Text, 10, 64); err == nil {
+	if n, err := strconv.ParseInt(text, base, 64); err == nil {
 		high, low = n>>63, uint64(n)
-	} else if low, err = strconv.ParseUint(v.Text, 10, 64); err != nil {
+	} else if low, err = strconv.ParseUint(text, base, 64); err != nil {
 		return err
 	}
 	s.Low, carry = arithmetic.Add64(s.Low, low, 0)

@@ -40,8 +40,8 @@ type session interface {
 	// checksum returns an expression over rows that changes when any of them does, or "" when the database cannot compute one: the sum
 	// over all rows of what rowSum returns for one.
 	checksum(fields []field) string
-	// rowSum returns an expression of a row that is a whole number; "" when there is no checksum.
-	rowSum(fields []field) string
+	// rowSum returns an expression of a row that is a whole number, written to a base; "" when there is no checksum.
+	rowSum(fields []field) (expression string, base int)
 	// now returns an expression of the present time, in the type of the column.
 	now(f field) string
 	close()

@@ -85,6 +85,9 @@ func (d *mariadbDialect) rowHash(fields []field) string {
 		name := cmp.Or(selectedByMariaDB(d.quote(f.name), f), d.quote(f.name))
 		if strings.HasSuffix(f.declared, "text") || strings.HasSuffix(f.declared, "blob") || f.declared == "json" || f.declared == "" {
 			parts[i] = "IFNULL(MD5(" + name + "), '-')"
+			if strings.HasSuffix(f.declared, "text") || strings.HasSuffix(f.declared, "blob") {
+				parts[i] = "IF(LENGTH(" + name + ") < 4096, QUOTE(CAST(" + name + " AS BINARY)), " + parts[i] + ")" // a sum of a few bytes costs more than they do
+			}
 			continue
 		}
 		switch f.kind {
@@ -432,11 +435,12 @@ func (s *mariadbSession) selected(f field) (expression, alias string) {
 }
 
 func (s *mariadbSession) checksum(fields []field) string {
-	return "COALESCE(SUM(" + s.rowSum(fields) + "), 0)"
+	row, _ := s.rowSum(fields)
+	return "COALESCE(SUM(CAST(CONV(" + row + ", 16, 10) AS UNSIGNED)), 0)"
 }
 
-func (s *mariadbSession) rowSum(fields []field) string {
-	return "CAST(CONV(LEFT(" + s.d.rowHash(fields) + ", 16), 16, 10) AS UNSIGNED)"
+func (s *mariadbSession) rowSum(fields []field) (expression string, base int) {
+	return "LEFT(" + s.d.rowHash(fields) + ", 16)", 16
 }
 
 func (s *mariadbSession) now(f field) string {

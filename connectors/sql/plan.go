@@ -54,8 +54,10 @@ func (r *reading) planFull(ctx context.Context, old *cursor) (*cursor, error) {
 		r.s.counted(r.shard, old.Count)
 		return old, nil
 	}
-	if old == nil && r.byKey() && r.t.o.Unchanged != "read" && r.c.rowSum(r.t.fields) != "" {
-		return r.planFirst(ctx)
+	if old == nil && r.byKey() && r.t.o.Unchanged != "read" {
+		if row, _ := r.c.rowSum(r.t.fields); row != "" {
+			return r.planFirst(ctx)
+		}
 	}
 	print, count, err := r.print(ctx, nil)
 	if err != nil {

@@ -529,12 +529,13 @@ func (s *postgresSession) selected(f field) (expression, alias string) {
 }
 
 func (s *postgresSession) checksum(fields []field) string {
-	return "coalesce(sum(" + s.rowSum(fields) + "), 0)::text"
+	row, _ := s.rowSum(fields)
+	return "coalesce(sum(" + row + "), 0)::text"
 }
 
-func (s *postgresSession) rowSum(fields []field) string {
+func (s *postgresSession) rowSum(fields []field) (expression string, base int) {
 	if s.major() < 14 {
-		return "hashtextextended(" + strings.TrimSuffix((&postgresDialect{}).order(fields), ` COLLATE "C"`) + ", 0)"
+		return "hashtextextended(" + strings.TrimSuffix((&postgresDialect{}).order(fields), ` COLLATE "C"`) + ", 0)", 10
 	}
 	// Writing values as texts is most of what a checksum over texts costs. The hash of a record adds up those of its columns, so that two
 	// rows which exchange a value would keep their sum: it is hashed once more.
@@ -542,7 +543,7 @@ func (s *postgresSession) rowSum(fields []field) string {
 	for i, f := range fields {
 		columns[i] = hashed((&postgresDialect{}).quote(f.name), f)
 	}
-	return "hashint8extended(hash_record_extended(ROW(" + strings.Join(columns, ", ") + "), 0), 0)"
+	return "hashint8extended(hash_record_extended(ROW(" + strings.Join(columns, ", ") + "), 0), 0)", 10
 }
 
 // hashed is an expression of a column's value that has the same hash as another one only if both are delivered as the same.

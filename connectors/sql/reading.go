@@ -38,6 +38,7 @@ type reading struct {
 	at     *cursor
 	passes []pass
 	b      *batch
+	base   int // to which the numbers that are added up are written
 }
 
 // run reads the content from where it stands to its end.
@@ -128,7 +129,9 @@ func (r *reading) pageList(p pass) string {
 		list += ", " + r.s.dialect.quote(r.t.position.column)
 	}
 	if r.at.Sum != nil {
-		list += ", " + r.c.rowSum(r.t.fields) + " AS " + r.s.dialect.quote(sumColumn)
+		row, base := r.c.rowSum(r.t.fields)
+		list += ", " + row + " AS " + r.s.dialect.quote(sumColumn)
+		r.base = base
 	}
 	return list
 }
@@ -216,7 +219,7 @@ func (r *reading) sum(rows rows) error {
 	if !ok {
 		return errors.New("the database gave no number for a row that is added up")
 	}
-	if err := r.at.Sum.add(v); err != nil {
+	if err := r.at.Sum.add(v.Text, r.base); err != nil {
 		return fmt.Errorf("add up a row: %w", err)
 	}
 	return nil

@@ -33,7 +33,9 @@ type databaseOptions struct {
 	rate    int
 	steady  time.Duration
 	kafka   bool
-	profile string
+	// unchanged is the stream's option of that name: with skip, the default, a checksum is added up beside the rows.
+	unchanged string
+	profile   string
 }
 
 const (
@@ -53,6 +55,7 @@ func parseDatabaseOptions(args []string, errs io.Writer) (databaseOptions, error
 	f.IntVar(&o.rate, "rate", steadyRate, "changes a second while lag is measured")
 	f.DurationVar(&o.steady, "steady", steadyLength, "how long lag is measured; 0 leaves this out")
 	f.BoolVar(&o.kafka, "kafka", false, "write to Apache Kafka instead of the embedded broker")
+	f.StringVar(&o.unchanged, "unchanged", "skip", "the stream's option unchanged: skip computes a checksum beside the rows, read does not")
 	f.StringVar(&o.profile, "profile", "", "folder for processor and memory profiles of the processes that read")
 	if err := f.Parse(args); err != nil {
 		return o, err
@@ -62,6 +65,9 @@ func parseDatabaseOptions(args []string, errs io.Writer) (databaseOptions, error
 		if name != "postgres" && name != "mariadb" {
 			return o, fmt.Errorf("-servers: there is no server %q; there are postgres and mariadb", name)
 		}
+	}
+	if o.unchanged != "skip" && o.unchanged != "read" {
+		return o, fmt.Errorf("-unchanged: there is no %q; there are skip and read", o.unchanged)
 	}
 	if o.rows < 1 || o.times < 1 || o.changes < 0 || o.rate < 1 || o.steady < 0 || f.NArg() > 0 {
 		return o, errors.New("-rows, -times and -rate must be at least 1, -changes and -steady not negative, and nothing follows the flags")
@@ -120,7 +126,7 @@ func measureServer(ctx context.Context, o databaseOptions, name string, brokers 
 		return err
 	}
 	defer func() { err = errors.Join(err, stop()) }()
-	at := serverOrder{Kind: name, Host: server.Host, Port: server.Port, User: server.User, Password: server.Password, CA: server.CA, Database: "bench", Brokers: brokers, Rate: o.rate, PID: server.PID()}
+	at := serverOrder{Kind: name, Host: server.Host, Port: server.Port, User: server.User, Password: server.Password, CA: server.CA, Database: "bench", Brokers: brokers, Rate: o.rate, PID: server.PID(), Unchanged: o.unchanged}
 	note("filling a table of %s with %s rows", name, grouped(float64(o.rows)))
 	if err := fill(ctx, at, o.rows); err != nil {
 		return fmt.Errorf("fill the table: %w", err)

@@ -28,6 +28,7 @@ type serverOrder struct {
 	Database           string
 	Brokers            []string // none: the embedded one
 	PID                int      // of the server
+	Unchanged          string   // the stream's option
 	Rate               int      // changes a second
 }
 

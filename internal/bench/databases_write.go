@@ -139,7 +139,7 @@ func (in *ingestion) pass(ctx context.Context) (int64, error) {
 
 // ingestTable reads the whole table into Kafka.
 func ingestTable(ctx context.Context, o order) (m measurement, err error) {
-	in, err := openIngestion(ctx, o, "table: cases")
+	in, err := openIngestion(ctx, o, "table: cases, unchanged: "+o.Server.Unchanged)
 	if err != nil {
 		return m, err
 	}
