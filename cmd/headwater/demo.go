@@ -103,6 +103,7 @@ func (a *app) demoFrom(ctx context.Context, dir, kind string) (err error) {
 		return causeOf(ctx, err)
 	}
 	defer func() { err = errors.Join(err, d.close()) }()
+	a.logger(a.err, p).Info("a database server runs for as long as the demo does", "kind", kind, "addr", d.server.Addr(), "tables", len(d.tables))
 	if err := d.rewrite(dir); err != nil {
 		return fault.Environment(fmt.Errorf("write the demo project: %w", err))
 	}
