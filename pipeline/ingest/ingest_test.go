@@ -445,7 +445,8 @@ func TestTriesAreForASourceThatBringsNothing(t *testing.T) {
 			broke[n] = true
 			return connectors.Transient(io.ErrUnexpectedEOF)
 		}}
-		r, err := l.with(t, &away{times: 4}).Ingest(t.Context(), l.job(src))
+		i := l.with(t, &away{times: 4})
+		r, err := i.Ingest(t.Context(), l.job(src))
 		if err != nil || r.Written != 600 || len(broke) != 6 {
 			t.Fatalf("%+v, %v, broke off at %v", r, err, broke)
 		}
@@ -453,7 +454,8 @@ func TestTriesAreForASourceThatBringsNothing(t *testing.T) {
 
 		src.shards["a"] = 700
 		src.hook = func(string, int) error { return connectors.Transient(io.ErrUnexpectedEOF) }
-		if _, err := l.ingester(t).Ingest(t.Context(), l.job(src)); !errors.Is(err, io.ErrUnexpectedEOF) {
+		// By the same one: a second member of the group may be given the other partition, and has nothing to read then.
+		if _, err := i.Ingest(t.Context(), l.job(src)); !errors.Is(err, io.ErrUnexpectedEOF) {
 			t.Fatalf("a source that brings nothing: %v", err)
 		}
 	})
