@@ -22,10 +22,10 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 
 .DEFAULT_GOAL := help
-.PHONY: help build engine test test-realdata test-clients bench bench-query bench-stages faults soak lint fuzz explore generate verify demo clean
+.PHONY: help build engine test test-realdata test-clients bench bench-databases bench-query bench-stages faults soak lint fuzz explore generate verify demo clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 build: ## build bin/headwater
 	$(GO) build -ldflags '-X main.version=$(VERSION)' -o bin/headwater ./cmd/headwater
@@ -48,6 +48,9 @@ test-clients: engine ## run the official JDBC, Python and Node clients of ClickH
 
 bench: engine ## measure the whole pipeline against the engine alone; ends with a RESULT line
 	$(GO) run ./internal/bench
+
+bench-databases: ## measure reading databases into Kafka against COPY and SELECT; ends with a RESULT line
+	$(GO) run ./internal/bench databases
 
 bench-query: engine ## measure the views on 100 million observations; ends with a RESULT line
 	$(GO) run ./internal/benchquery

@@ -113,6 +113,23 @@ type Counter interface {
 	Count(ctx context.Context, s Stream) (int64, error)
 }
 
+// Follower is an optional ability: a stream's news can be waited for.
+type Follower interface {
+	// Follows reports whether they can be of this stream.
+	Follows(stream string) bool
+	// Follow yields what Read does and then, without an end, what comes in, in batches of what came within a moment. It ends, as Read
+	// does, soon after f.Enough is closed.
+	Follow(ctx context.Context, s Stream, after Cursor, f Following) iter.Seq2[Batch, error]
+}
+
+// Following says how long a stream is followed.
+type Following struct {
+	Enough <-chan struct{} // never nil
+	// Stored returns the newest cursor of this sequence whose batch the caller has stored, nil before there is one. A source need not
+	// keep what lies before it. It may be called from any goroutine, and may be nil itself: nothing is known to be stored.
+	Stored func() Cursor
+}
+
 // Peeker is an optional ability that sources have whose Read leaves something in the system, or moves what is kept there.
 type Peeker interface {
 	// Peek yields what is there now, as Read from the beginning does, and leaves the system and every other reading as they are.

@@ -283,7 +283,13 @@ func (w *Works) Pass(ctx context.Context, sources []*project.Source, trigger str
 
 // ingest reads what the source has and writes it to Kafka. Unless reading is nil, the end of it stops the source at its next
 // batch: what was read is still written. The end of ctx stops everything at once.
-func (w *Works) ingest(ctx, reading context.Context, source *project.Source, run string) (out SourceReport) {
+func (w *Works) ingest(ctx, reading context.Context, source *project.Source, run string) SourceReport {
+	return w.follow(ctx, reading, source, run, nil, nil)
+}
+
+// follow is ingest that, unless enough is nil, waits for the news of a source where that can be done, until enough is closed. It
+// tells follows when it does.
+func (w *Works) follow(ctx, reading context.Context, source *project.Source, run string, enough <-chan struct{}, follows func()) (out SourceReport) {
 	s := w.session
 	began := time.Now()
 	out = SourceReport{Source: source.Name, Title: source.Title}
@@ -308,6 +314,10 @@ func (w *Works) ingest(ctx, reading context.Context, source *project.Source, run
 		}
 		job.Streams[stream.Name] = mapping
 		job.Personal[stream.Name] = mapping.Personal()
+	}
+	if enough != nil && ingest.Follows(reader, job.Streams) {
+		job.Enough = enough
+		follows()
 	}
 	result, err := w.Ingester.Ingest(ctx, job)
 	out.Read, out.Written, out.Shards, out.Elsewhere = result.Read, result.Written, result.Shards, result.Elsewhere

@@ -88,7 +88,58 @@ type runner struct {
 
 	mu       sync.Mutex
 	last     schedule.Last
-	recorded time.Time // when a run was last entered in the history
+	recorded time.Time     // when a run was last entered in the history
+	waiting  int           // how many want a run of their own
+	enough   chan struct{} // closed to end the following that is under way; nil when there is none
+}
+
+// followFor is how long a continuous source whose news can be waited for is followed in one run, if nobody wants another one: the
+// history has what it brought at the run's end.
+const followFor = 10 * time.Minute
+
+// follow returns a channel that is closed when a following that begins now is to end. The caller calls done when it has.
+func (r *runner) follow() (enough <-chan struct{}, done func()) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	mine := make(chan struct{})
+	r.enough = mine
+	if r.waiting > 0 {
+		r.release()
+	}
+	timer := time.AfterFunc(followFor, func() {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		if r.enough == mine {
+			r.release()
+		}
+	})
+	return mine, func() {
+		timer.Stop()
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		r.enough = nil
+	}
+}
+
+// release ends the following that is under way. The caller holds the lock.
+func (r *runner) release() {
+	if r.enough != nil {
+		close(r.enough)
+		r.enough = nil
+	}
+}
+
+// wait says that somebody wants a run of his own, until the returned function is called.
+func (r *runner) wait() (over func()) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.waiting++
+	r.release()
+	return func() {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		r.waiting--
+	}
 }
 
 func (s *Session) newService() (*service, error) {
@@ -300,6 +351,8 @@ func (v *service) command(asked context.Context, sources []*project.Source, trig
 			case r.slot <- struct{}{}:
 			default:
 				news.note(fmt.Sprintf("a run of %s is under way; this one follows it", source.Name))
+				over := r.wait()
+				defer over()
 				select {
 				case r.slot <- struct{}{}:
 				case <-asked.Done():
@@ -341,6 +394,7 @@ func (v *service) pass(reading context.Context, r *runner, run, trigger string, 
 		report.Sources[0].Err = fmt.Errorf("source %s: %w", source.Name, errStopped)
 		return report
 	}
+	seated := true
 	report.Began = time.Now()
 	log := v.log.With("source", source.Name, "run", run)
 	log.Debug("run begins", "trigger", trigger, "attempt", attempt)
@@ -351,15 +405,32 @@ func (v *service) pass(reading context.Context, r *runner, run, trigger string, 
 	if _, err := awaitServer(reading, log, "the broker", func() (int, error) { return v.session.client.Partitions(reading, source.Topic) }); err != nil && reading.Err() == nil {
 		report.Sources[0].Err = err
 	} else {
-		report.Sources[0] = v.works.ingest(v.read, reading, source, run)
+		report.Sources[0] = v.ingest(reading, r, run, trigger, func() {
+			if seated {
+				seated = false
+				<-v.seats // who waits for news must not keep others from reading
+			}
+		})
 	}
-	<-v.seats
+	if seated {
+		<-v.seats
+	}
 	if v.hard.Err() == nil {
 		report.LoadErrs = v.works.drain(v.hard, []*project.Source{source})
 	}
 	report.Took = time.Since(report.Began)
 	v.conclude(log, r, report, trigger, attempt)
 	return report
+}
+
+// ingest reads a source for a run. One that is read continuously is followed, where it can be; follows is told when it is.
+func (v *service) ingest(reading context.Context, r *runner, run, trigger string, follows func()) SourceReport {
+	if !r.source.Schedule.Continuous || !scheduled(trigger) {
+		return v.works.ingest(v.read, reading, r.source, run)
+	}
+	enough, done := r.follow()
+	defer done()
+	return v.works.follow(v.read, reading, r.source, run, enough, follows)
 }
 
 // enter writes that a run has begun, so that a killed process leaves a trace of it. It is not waited for: reading can go on

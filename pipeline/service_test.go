@@ -41,6 +41,8 @@ type tap struct {
 	reading int           // Reads under way
 	most    int           // Reads that were under way at a time
 	entered chan struct{} // told, if there is room, when Read waits
+	follows bool          // its news can be waited for
+	more    chan struct{} // told when batches has grown while somebody waits
 }
 
 func (t *tap) set(change func(t *tap)) {
@@ -98,6 +100,33 @@ func (o *opened) Read(ctx context.Context, _ connectors.Stream, after connectors
 		}
 		if fail != nil {
 			yield(connectors.Batch{}, fail)
+		}
+	}
+}
+
+func (o *opened) Follows(string) bool { return o.follows }
+
+func (o *opened) Follow(ctx context.Context, stream connectors.Stream, after connectors.Cursor, f connectors.Following) iter.Seq2[connectors.Batch, error] {
+	return func(yield func(connectors.Batch, error) bool) {
+		for {
+			for b, err := range o.Read(ctx, stream, after) {
+				after = b.Cursor
+				if !yield(b, err) || err != nil {
+					return
+				}
+			}
+			select {
+			case o.entered <- struct{}{}:
+			default:
+			}
+			select {
+			case <-o.more:
+			case <-f.Enough:
+				return
+			case <-ctx.Done():
+				yield(connectors.Batch{}, ctx.Err())
+				return
+			}
 		}
 	}
 }
@@ -307,6 +336,15 @@ func (d *derived) WithAttrs(attrs []slog.Attr) slog.Handler {
 	return inner
 }
 
+// has reports whether there is a line that has all the parts.
+func (w *watch) has(parts ...string) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return slices.ContainsFunc(w.lines, func(line string) bool {
+		return !slices.ContainsFunc(parts, func(part string) bool { return !strings.Contains(line, part) })
+	})
+}
+
 // await waits for a line that has all the parts, among those that came after the line that was waited for last.
 func (w *watch) await(parts ...string) string {
 	w.t.Helper()
@@ -418,6 +456,42 @@ func TestSourcesAreReadByTheirSchedulesAndAFailingOneStopsNoOther(t *testing.T) 
 	wantHistory(t, s.session, "hourly", "schedule done")
 	wantHistory(t, s.session, "broken", "schedule failed")
 	wantHistory(t, s.session, "manual")
+}
+
+// A source whose news can be waited for is read in one run until somebody asks for another one, and takes no reader's place.
+func TestASourceIsFollowedUntilSomebodyAsksForARun(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, quick+", readers: 1", map[string]string{"followed": continuous, "hourly": hourly})
+	followed := b.taps["followed"]
+	followed.follows, followed.more, followed.batches = true, make(chan struct{}), 1
+	b.taps["hourly"].batches = 2
+	s := b.serve(t, time.Minute)
+	b.log.await("run done", "source=hourly", "read=2")
+	<-followed.entered // what was there has been read
+	for n := 2; n <= 4; n++ {
+		followed.set(func(t *tap) { t.batches = n })
+		followed.more <- struct{}{}
+		<-followed.entered // it has been read without another run
+	}
+	if b.log.has("run done", "source=followed") {
+		t.Error("a run ended although nobody asked for another one")
+	}
+	report, err := Ask(t.Context(), b.load(t), RunOptions{Sources: []string{"followed"}})
+	if err != nil || report.Err() != nil {
+		t.Fatal(err, report)
+	}
+	b.log.again()
+	b.log.await("run done", "source=followed", "trigger=schedule", "read=4", "loaded=4")
+	b.log.await("run done", "source=followed", "trigger=command", "read=0")
+	<-followed.entered // it is followed again
+	followed.set(func(t *tap) { t.batches = 6 })
+	followed.more <- struct{}{}
+	<-followed.entered
+	if err := s.end(); err != nil {
+		t.Error("a service that was stopped in order:", err)
+	}
+	wantRows(t, s.session, "followed", 6)
+	wantRows(t, s.session, "hourly", 2)
 }
 
 func TestWhatADowntimeMissedIsDoneOnce(t *testing.T) {

@@ -42,11 +42,29 @@ type stoppableSharder struct {
 }
 
 var (
-	_ connectors.Counter = (*stoppable)(nil)
-	_ connectors.Sharder = (*stoppableSharder)(nil)
+	_ connectors.Counter  = (*stoppable)(nil)
+	_ connectors.Sharder  = (*stoppableSharder)(nil)
+	_ connectors.Follower = (*stoppable)(nil)
 )
 
 func (s *stoppable) Read(ctx context.Context, stream connectors.Stream, after connectors.Cursor) iter.Seq2[connectors.Batch, error] {
+	return s.stopped(ctx, func(ctx context.Context) iter.Seq2[connectors.Batch, error] { return s.Source.Read(ctx, stream, after) })
+}
+
+// Follows implements connectors.Follower for sources that can be followed.
+func (s *stoppable) Follows(stream string) bool {
+	f, ok := s.Source.(connectors.Follower)
+	return ok && f.Follows(stream)
+}
+
+// Follow implements connectors.Follower for streams that Follows names.
+func (s *stoppable) Follow(ctx context.Context, stream connectors.Stream, after connectors.Cursor, f connectors.Following) iter.Seq2[connectors.Batch, error] {
+	return s.stopped(ctx, func(ctx context.Context) iter.Seq2[connectors.Batch, error] {
+		return s.Source.(connectors.Follower).Follow(ctx, stream, after, f)
+	})
+}
+
+func (s *stoppable) stopped(ctx context.Context, read func(context.Context) iter.Seq2[connectors.Batch, error]) iter.Seq2[connectors.Batch, error] {
 	return func(yield func(connectors.Batch, error) bool) {
 		if s.reading.Err() != nil {
 			yield(connectors.Batch{}, errStopped)
@@ -55,7 +73,7 @@ func (s *stoppable) Read(ctx context.Context, stream connectors.Stream, after co
 		ctx, cancel := context.WithCancel(ctx)
 		defer cancel()
 		defer context.AfterFunc(s.reading, cancel)() // a source that waits for data need not come to a batch first
-		for b, err := range s.Source.Read(ctx, stream, after) {
+		for b, err := range read(ctx) {
 			if err != nil && s.reading.Err() != nil {
 				err = errStopped
 			}

@@ -35,7 +35,7 @@ const (
 )
 
 func demoCommand(a *app) *cobra.Command {
-	var dir string
+	var dir, source string
 	c := &cobra.Command{
 		Use:   "demo",
 		Short: "Runs the demo project to its end and shows what comes of it",
@@ -44,37 +44,92 @@ with an embedded broker and warehouse, shows the result, and ends. The figures a
 beforehand; the warehouse's engine is fetched once.
 
 The folder stays, for the other commands. A second demo in it brings the project's own files back to what they were and reads
-only what is new.`,
+only what is new.
+
+With --source the departments have databases instead of files: a PostgreSQL or MariaDB server is started for as long as the demo
+lasts, unpacked from Debian's packages, and the same rows are read from its tables while a writer changes them. The figures are the
+same in the end. It takes a new folder.`,
 		Example: `  headwater demo
+  headwater demo --source postgres
   headwater demo --dir /tmp/demo && headwater --project /tmp/demo status`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if a.projectDir != "" {
 				return fault.Usage(errors.New("demo writes a project of its own: say where with --dir"))
 			}
-			return a.demo(cmd.Context(), dir)
+			switch source {
+			case "":
+				return a.demo(cmd.Context(), dir)
+			case "postgres", "mariadb":
+				if !cmd.Flags().Changed("dir") {
+					dir += "-" + source
+				}
+				return a.demoFrom(cmd.Context(), dir, source)
+			}
+			return fault.Usage(fmt.Errorf("--source: there is no %q; there are postgres and mariadb", source))
 		},
 	}
 	c.Flags().StringVar(&dir, "dir", demoDir, "folder of the demo project: a new one, an empty one, or that of an earlier demo")
+	c.Flags().StringVar(&source, "source", "", "read from a database instead of files: postgres or mariadb")
+	if err := c.RegisterFlagCompletionFunc("source", completeServers); err != nil {
+		panic(err) // there is such a flag
+	}
 	return c
 }
 
 // demo writes the project, runs it and shows the closing screen.
-func (a *app) demo(ctx context.Context, dir string) (err error) {
-	if err := demoMayWrite(dir); err != nil {
+func (a *app) demo(ctx context.Context, dir string) error {
+	p, err := a.writeDemo(dir)
+	if err != nil {
 		return err
 	}
+	return a.showDemo(ctx, dir, p, func() (*demoOrigin, error) {
+		_, err := a.run(ctx, p, nil, "command")
+		return nil, err
+	})
+}
+
+// demoFrom is demo with the departments' rows in a database.
+func (a *app) demoFrom(ctx context.Context, dir, kind string) (err error) {
+	if entries, err := os.ReadDir(dir); err == nil && len(entries) > 0 {
+		return fault.Usage(fmt.Errorf("%s is not empty: the demo's database is a new one each time, so name a new folder with --dir", dir))
+	}
+	p, err := a.writeDemo(dir)
+	if err != nil {
+		return err
+	}
+	d, err := openDemoDatabase(ctx, p, kind)
+	if err != nil {
+		return causeOf(ctx, err)
+	}
+	defer func() { err = errors.Join(err, d.close()) }()
+	a.logger(a.err, p).Info("a database server runs for as long as the demo does", "kind", kind, "addr", d.server.Addr(), "tables", len(d.tables))
+	if err := d.rewrite(dir); err != nil {
+		return fault.Environment(fmt.Errorf("write the demo project: %w", err))
+	}
+	if p, err = a.load(); err != nil {
+		return err
+	}
+	return a.showDemo(ctx, dir, p, func() (*demoOrigin, error) { return a.readWhileWritten(ctx, p, d) })
+}
+
+// writeDemo writes the project that reads files.
+func (a *app) writeDemo(dir string) (*project.Project, error) {
+	if err := demoMayWrite(dir); err != nil {
+		return nil, err
+	}
 	if err := livelihood.Write(dir); err != nil {
-		return fault.Environment(err)
+		return nil, fault.Environment(err)
 	}
 	a.projectDir = dir
 	if a.logLevel == "" && screen.IsTerminal(a.err) {
 		a.logLevel = "warn" // the live view tells people more
 	}
-	p, err := a.load()
-	if err != nil {
-		return err
-	}
+	return a.load()
+}
+
+// showDemo runs the project and shows the closing screen.
+func (a *app) showDemo(ctx context.Context, dir string, p *project.Project, run func() (*demoOrigin, error)) (err error) {
 	// One user of the warehouse from before the run until after the closing screen, so that its engine starts once.
 	progress := screen.NewProgress(a.err, a.logger(a.err, p))
 	depot, err := pipeline.OpenWarehouse(ctx, p, pipeline.Options{Logger: a.logger(a.beside(progress), p), Stage: progress.Stage})
@@ -83,13 +138,15 @@ func (a *app) demo(ctx context.Context, dir string) (err error) {
 		return causeOf(ctx, err)
 	}
 	defer func() { err = causeOf(ctx, errors.Join(err, depot.Close())) }()
-	if _, err := a.run(ctx, p, nil, "command"); err != nil {
+	origin, err := run()
+	if err != nil {
 		return err
 	}
 	result, err := readDemo(ctx, p, depot)
 	if err != nil {
 		return err
 	}
+	result.From = origin
 	if a.json {
 		return a.encode(result)
 	}
@@ -126,7 +183,8 @@ func commandName() string {
 // demoResult is what the closing screen shows.
 type demoResult struct {
 	Title         string             `json:"title"`
-	Synthetic     bool               `json:"synthetic"` // always: the figures are made up
+	Synthetic     bool               `json:"synthetic"`      // always: the figures are made up
+	From          *demoOrigin        `json:"from,omitempty"` // the database, where it is not files
 	Sources       []demoSource       `json:"sources"`
 	Total         ledgerLine         `json:"total"`
 	Indicator     string             `json:"indicator"`
@@ -266,6 +324,10 @@ func telling(rows []warehouse.QuarantineRow, n int) []warehouse.QuarantineRow {
 func (r *demoResult) show(out io.Writer, width int, dir, command string) error {
 	heading := func(text string) { fmt.Fprintf(out, "\n%s\n\n", text) }
 	fmt.Fprintf(out, "%s\n演示数据: the figures are synthetic; targets of the province, regions and their history are real.\n", r.Title)
+
+	if r.From != nil {
+		fmt.Fprintf(out, "Read from %d tables of %s (%s), while a writer made %d changes.\n", r.From.Tables, r.From.Server, r.From.Mode, r.From.Changes)
+	}
 
 	heading("What came in")
 	t := screen.NewWriter(out, screen.Text, width, "source", "title", "read", "loaded", "duplicate", "quarantined", "filtered", "held", "balanced")

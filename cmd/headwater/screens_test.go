@@ -126,6 +126,8 @@ func TestScreensOfTheDemo(t *testing.T) {
 		{"a status is one of the known", in("quarantine", "list", "--status", "close"), "--status must be one of"},
 		{"status knows its sources", in("status", "hotline-12346"), `did you mean "hotline-12345"`},
 		{"the demo takes no project", in("demo"), "demo writes a project of its own"},
+		{"the demo knows two servers", []string{"demo", "--source", "oracle"}, `there is no "oracle"; there are postgres and mariadb`},
+		{"the demo's database is a new one", []string{"demo", "--source", "postgres", "--dir", dir}, "is not empty: the demo's database is a new one each time"},
 		{"the demo keeps away from other folders", []string{"demo", "--dir", "testdata"}, "testdata holds something else than a demo"},
 	} {
 		_, err := try(c.args...)

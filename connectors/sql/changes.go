@@ -168,6 +168,8 @@ type follower struct {
 	progress *progress // of the cursor that encode writes
 	encode   func() (connectors.Cursor, error)
 	b        *changeBatch
+
+	following *connectors.Following // unless nil, what comes in later is waited for
 }
 
 // pager is a session that can end a transaction and go on.
@@ -198,6 +200,8 @@ type walFollower struct {
 	c   *postgresSession
 	wal *walConn
 	at  *followed
+
+	keep int64 // bytes of log that a slot may hold; negative without a limit
 }
 
 func (d *postgresDialect) follower(f follower, after connectors.Cursor) (logFollower, error) {
@@ -218,8 +222,9 @@ func (f *walFollower) stands(at *followed) {
 	}
 }
 
-// follow reads a table once and then what has changed since, as far as the server's log reaches now.
-func (s *Source) follow(ctx context.Context, shard connectors.Stream, o *Options, after connectors.Cursor, yield func(connectors.Batch) bool) error {
+// follow reads a table once and then what has changed since, as far as the server's log reaches now; or on from there, when following
+// says so.
+func (s *Source) follow(ctx context.Context, shard connectors.Stream, o *Options, after connectors.Cursor, following *connectors.Following, yield func(connectors.Batch) bool) error {
 	d, ok := s.dialect.(follows)
 	if !ok {
 		return fault.Usage(fmt.Errorf("changes: %s cannot be followed yet: use a watermark", s.dialect.name()))
@@ -227,7 +232,7 @@ func (s *Source) follow(ctx context.Context, shard connectors.Stream, o *Options
 	if shard.Shard != "" {
 		return connectors.Permanent(fmt.Errorf("no shard %q: the stream is not split", shard.Shard))
 	}
-	f, err := d.follower(follower{s: s, o: o, shard: shard, yield: yield}, after)
+	f, err := d.follower(follower{s: s, o: o, shard: shard, yield: yield, following: following}, after)
 	if err != nil {
 		return connectors.Permanent(fmt.Errorf("%s: %w", shard, err))
 	}
@@ -423,6 +428,7 @@ func (f *walFollower) examine(ctx context.Context) (*seen, error) {
 	if err := f.c.commit(ctx); err != nil {
 		return nil, err
 	}
+	f.keep = s.keep
 	s.slot, err = f.slot(ctx)
 	return s, err
 }

@@ -165,6 +165,11 @@ func (g *gathering[T]) finished(ctx context.Context, moved bool) error {
 	if !moved {
 		return nil
 	}
+	return g.deliverPosition(ctx)
+}
+
+// deliverPosition gives a batch without rows, which carries the position on.
+func (g *gathering[T]) deliverPosition(ctx context.Context) error {
 	if g.f.b == nil {
 		g.begun(g.f.table)
 	}

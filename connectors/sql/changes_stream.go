@@ -64,6 +64,9 @@ func (f *walFollower) stream(ctx context.Context) error {
 	if err := f.wal.open(ctx, f.o.Changes.Slot, f.o.Changes.Publication, f.at.LSN); err != nil {
 		return err
 	}
+	if f.following != nil {
+		return s.attend(ctx)
+	}
 	start, reached := f.at.LSN, f.at.LSN
 	var settled <-chan time.Time
 	for late := false; reached < target && (!late || s.within); {

@@ -6,9 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -21,9 +23,11 @@ import (
 type walConn struct {
 	d    *postgresDialect
 	conn *pgconn.PgConn // of no use once the log is open
+	way  *gatheringConn // beneath it
 	tick time.Duration
 
 	raw      *pgconn.HijackedConn
+	stored   atomic.Uint64     // position that is confirmed: everything before it was stored
 	messages chan []walMessage // closed at the end, after err was set
 	err      error
 	quit     chan struct{} // closed when nobody takes messages any more
@@ -53,7 +57,16 @@ func (d *postgresDialect) connectWAL(ctx context.Context) (*walConn, error) {
 	}
 	c.RuntimeParams["replication"] = "database"
 	c.RuntimeParams["statement_timeout"] = "0"
-	conn, err := pgconn.ConnectConfig(ctx, c)
+	w := &walConn{d: d, tick: min(walTick, d.server.networkTimeout/8)}
+	c.DialFunc = func(ctx context.Context, network, address string) (net.Conn, error) {
+		conn, err := d.server.dial(ctx, network, address)
+		if err != nil {
+			return nil, err
+		}
+		w.way = &gatheringConn{Conn: conn}
+		return w.way, nil
+	}
+	w.conn, err = pgconn.ConnectConfig(ctx, c)
 	var answered *pgconn.PgError
 	if errors.As(err, &answered) && answered.Code == "42501" {
 		return nil, d.server.failed(err, fault.Environment, fmt.Sprintf(`let an administrator run ALTER ROLE "%s" REPLICATION`, d.server.user))
@@ -61,8 +74,45 @@ func (d *postgresDialect) connectWAL(ctx context.Context) (*walConn, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &walConn{d: d, conn: conn, tick: min(walTick, d.server.networkTimeout/8)}, nil
+	return w, nil
 }
+
+// gatheringConn reads as much as has come at once. The server sends each change by itself, encrypted by itself: taking them one by one
+// costs both sides several times what is done with them. So what follows is waited for, for a moment that nobody notices.
+type gatheringConn struct {
+	net.Conn
+	patient bool // set once the log is open
+	buffer  []byte
+	rest    []byte // of it: what has come and was not read
+}
+
+const (
+	gatherFor   = time.Millisecond
+	gatherBytes = 256 << 10
+)
+
+func (c *gatheringConn) Read(b []byte) (int, error) {
+	if len(c.rest) > 0 {
+		n := copy(b, c.rest)
+		c.rest = c.rest[n:]
+		return n, nil
+	}
+	if !c.patient {
+		return c.Conn.Read(b)
+	}
+	if c.buffer == nil {
+		c.buffer = make([]byte, gatherBytes)
+	}
+	time.Sleep(gatherFor)
+	n, err := c.Conn.Read(c.buffer)
+	c.rest = c.buffer[:n]
+	n = copy(b, c.rest)
+	c.rest = c.rest[n:]
+	return n, err
+}
+
+// waiting reports whether more has come than was read.
+func (c *gatheringConn) waiting() bool { return len(c.rest) > 0 }
 
 func (w *walConn) close() {
 	if w.raw == nil {
@@ -132,14 +182,19 @@ func (w *walConn) open(ctx context.Context, slot, publication string, after lsn)
 	if err != nil {
 		return err
 	}
+	w.way.patient = true
+	w.stored.Store(uint64(after))
 	w.raw, w.messages, w.quit = raw, make(chan []walMessage, walBuffered), make(chan struct{})
 	w.stop = context.AfterFunc(ctx, func() { _ = raw.Conn.Close() })
 	w.done.Go(func() {
 		defer close(w.messages)
-		w.err = w.receive(after)
+		w.err = w.receive()
 	})
 	return nil
 }
+
+// confirm says that everything before a position was stored. The server hears of it with the next thing that it sends.
+func (w *walConn) confirm(at lsn) { w.stored.Store(max(w.stored.Load(), uint64(at))) }
 
 // start sends the command and reads on until the server has begun to copy, or refused to.
 func (w *walConn) start(ctx context.Context, command string) error {
@@ -169,9 +224,12 @@ func (w *walConn) start(ctx context.Context, command string) error {
 
 // receive reads what the server sends until the connection ends, and tells it that somebody is there, also while nobody takes what
 // was read.
-func (w *walConn) receive(confirmed lsn) error {
-	received := confirmed
+func (w *walConn) receive() error {
+	told, toldAt := lsn(w.stored.Load()), time.Time{}
+	received := told
 	tell := func(ask bool) error {
+		confirmed := lsn(w.stored.Load())
+		told, toldAt = confirmed, time.Now()
 		// Written, flushed and applied are the same for who has stored everything up to a position.
 		m := make([]byte, 34)
 		m[0] = 'r'
@@ -218,7 +276,13 @@ func (w *walConn) receive(confirmed lsn) error {
 	}
 	heard, deadline := time.Now(), time.Time{}
 	for {
-		if now := time.Now(); deadline.Sub(now) < w.tick/2 {
+		now := time.Now()
+		if told != lsn(w.stored.Load()) || now.Sub(toldAt) >= w.tick { // also while much comes: its question may lie behind all of that
+			if err := tell(false); err != nil {
+				return err
+			}
+		}
+		if deadline.Sub(now) < w.tick/2 {
 			deadline = now.Add(w.tick)
 			if err := w.raw.Conn.SetReadDeadline(deadline); err != nil {
 				return err
@@ -257,7 +321,7 @@ func (w *walConn) receive(confirmed lsn) error {
 			default:
 				return fmt.Errorf("the server sent a piece of its log that is not understood: %.16x", m.Data)
 			}
-			if size >= walPiece || w.raw.Frontend.ReadBufferLen() == 0 {
+			if size >= walPiece || w.raw.Frontend.ReadBufferLen() == 0 && !w.way.waiting() {
 				if err := give(); err != nil {
 					return err
 				}

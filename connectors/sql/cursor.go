@@ -4,6 +4,8 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"math/big"
+	arithmetic "math/bits"
 	"strconv"
 
 	"github.com/headwater-data/headwater/connectors"
@@ -24,6 +26,9 @@ type cursor struct {
 	Print string `json:"print,omitempty"`
 	// Count is how many rows the full content has.
 	Count int64 `json:"count,omitempty"`
+
+	// Sum is what is known of the checksum of a content that is read without one to compare with: it is added up while rows are read.
+	Sum *rowSum `json:"sum,omitempty"`
 
 	// Where reading stands.
 	Pass int     `json:"pass,omitempty"` // of the content's passes
@@ -139,3 +144,31 @@ func toValue(v any) (value, error) {
 }
 
 func (v value) int() (int64, error) { return strconv.ParseInt(v.Text, 10, 64) }
+
+// rowSum adds up what rows of a content are as whole numbers: the database's own sum over the same rows.
+type rowSum struct {
+	Rows int64  `json:"n"`
+	High int64  `json:"h"` // the sum in two's complement, of 128 bits
+	Low  uint64 `json:"l"`
+}
+
+// add adds a row's number, which is written to a base.
+func (s *rowSum) add(text string, base int) error {
+	var high int64
+	var low, carry uint64
+	if n, err := strconv.ParseInt(text, base, 64); err == nil {
+		high, low = n>>63, uint64(n)
+	} else if low, err = strconv.ParseUint(text, base, 64); err != nil {
+		return err
+	}
+	s.Low, carry = arithmetic.Add64(s.Low, low, 0)
+	s.High += high + int64(carry)
+	s.Rows++
+	return nil
+}
+
+// String is the sum as databases write it.
+func (s *rowSum) String() string {
+	n := new(big.Int).Lsh(big.NewInt(s.High), 64)
+	return n.Add(n, new(big.Int).SetUint64(s.Low)).String()
+}

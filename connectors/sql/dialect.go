@@ -37,8 +37,11 @@ type session interface {
 	position(ctx context.Context, table string) (*position, error)
 	// selected is the expression that reads a column, with the name under which it comes; "" when the column's own will do.
 	selected(f field) (expression, alias string)
-	// checksum returns an expression over rows that changes when any of them does, or "" when the database cannot compute one.
+	// checksum returns an expression over rows that changes when any of them does, or "" when the database cannot compute one: the sum
+	// over all rows of what rowSum returns for one.
 	checksum(fields []field) string
+	// rowSum returns an expression of a row that is a whole number, written to a base; "" when there is no checksum.
+	rowSum(fields []field) (expression string, base int)
 	// now returns an expression of the present time, in the type of the column.
 	now(f field) string
 	close()

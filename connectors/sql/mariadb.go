@@ -74,18 +74,28 @@ func (d *mariadbDialect) rowValues() bool { return false }
 
 // order is by the beginning of the first column and then by a checksum of all: rows that have the same are the same.
 func (d *mariadbDialect) order(fields []field) string {
-	return "LEFT(CAST(" + d.quote(fields[0].name) + " AS BINARY), 64), " + d.rowSum(fields)
+	return "LEFT(CAST(" + d.quote(fields[0].name) + " AS BINARY), 64), " + d.rowHash(fields)
 }
 
-// rowSum is an expression that tells rows apart. Each value is taken as bytes, because texts of different character sets cannot
+// rowHash is an expression that tells rows apart. Each value is taken as bytes, because texts of different character sets cannot
 // be put together, and what may be long by its checksum, because a text longer than max_allowed_packet would be null.
-func (d *mariadbDialect) rowSum(fields []field) string {
+func (d *mariadbDialect) rowHash(fields []field) string {
 	parts := make([]string, len(fields))
 	for i, f := range fields {
 		name := cmp.Or(selectedByMariaDB(d.quote(f.name), f), d.quote(f.name))
 		if strings.HasSuffix(f.declared, "text") || strings.HasSuffix(f.declared, "blob") || f.declared == "json" || f.declared == "" {
 			parts[i] = "IFNULL(MD5(" + name + "), '-')"
+			if strings.HasSuffix(f.declared, "text") || strings.HasSuffix(f.declared, "blob") {
+				parts[i] = "IF(LENGTH(" + name + ") < 4096, QUOTE(CAST(" + name + " AS BINARY)), " + parts[i] + ")" // a sum of a few bytes costs more than they do
+			}
 			continue
+		}
+		switch f.kind {
+		case kindInt, kindUint, kindDecimal, kindFloat, kindTime:
+			if f.base() != "bit" {
+				parts[i] = "IFNULL(" + name + ", '-')" // nothing to quote in it
+				continue
+			}
 		}
 		parts[i] = "QUOTE(CAST(" + name + " AS BINARY))" // null gives NULL without quotes
 	}
@@ -431,7 +441,12 @@ func (s *mariadbSession) selected(f field) (expression, alias string) {
 }
 
 func (s *mariadbSession) checksum(fields []field) string {
-	return "COALESCE(SUM(CAST(CONV(LEFT(" + s.d.rowSum(fields) + ", 16), 16, 10) AS UNSIGNED)), 0)"
+	row, _ := s.rowSum(fields)
+	return "COALESCE(SUM(CAST(CONV(" + row + ", 16, 10) AS UNSIGNED)), 0)"
+}
+
+func (s *mariadbSession) rowSum(fields []field) (expression string, base int) {
+	return "LEFT(" + s.d.rowHash(fields) + ", 16)", 16
 }
 
 func (s *mariadbSession) now(f field) string {

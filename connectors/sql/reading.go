@@ -3,6 +3,7 @@ package sql
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strconv"
 	"time"
@@ -37,6 +38,7 @@ type reading struct {
 	at     *cursor
 	passes []pass
 	b      *batch
+	base   int // to which the numbers that are added up are written
 }
 
 // run reads the content from where it stands to its end.
@@ -48,6 +50,10 @@ func (r *reading) run(ctx context.Context) error {
 		if err := r.pass(ctx, r.passes[r.at.Pass]); err != nil {
 			return err
 		}
+	}
+	if r.at.Sum != nil {
+		r.at.Print = fmt.Sprintf("%s%d/%s", r.printVersion(), r.at.Sum.Rows, r.at.Sum)
+		r.at.Sum = nil
 	}
 	r.at.Done, r.at.Pass = true, 0
 	r.at.From, r.at.Again = nil, false
@@ -76,7 +82,7 @@ func (r *reading) pass(ctx context.Context, p pass) error {
 		}
 		return nil
 	case len(p.key) == 0:
-		q := r.t.selecting(r.t.list(r.c))
+		q := r.t.selecting(r.pageList(p))
 		if p.nullOf != nil {
 			q.conditions(p, nil)
 		}
@@ -115,14 +121,23 @@ func (r *reading) pass(ctx context.Context, p pass) error {
 	}
 }
 
-// pageList is the columns of a page; a physical position that rows are ordered by comes last and is not delivered.
+// pageList is the columns of a page. Behind them come, and are not delivered, a physical position that rows are ordered by, and what
+// is added up.
 func (r *reading) pageList(p pass) string {
 	list := r.t.list(r.c)
 	if r.t.position != nil && r.t.position.column != "" {
 		list += ", " + r.s.dialect.quote(r.t.position.column)
 	}
+	if r.at.Sum != nil {
+		row, base := r.c.rowSum(r.t.fields)
+		list += ", " + row + " AS " + r.s.dialect.quote(sumColumn)
+		r.base = base
+	}
 	return list
 }
+
+// sumColumn is the name of what is added up; the last column, whatever else has the name.
+const sumColumn = "headwater_sum"
 
 // within adds the bounds of the content's watermark.
 func (r *reading) within(q *clause, by string) {
@@ -168,6 +183,11 @@ func (r *reading) page(ctx context.Context, q *clause, key []string) (n int, err
 			}
 		}
 		r.b.add(rows)
+		if r.at.Sum != nil {
+			if err := r.sum(rows); err != nil {
+				return n, err
+			}
+		}
 		n++
 		if key == nil {
 			r.at.Skip = int64(n)
@@ -191,6 +211,18 @@ func (r *reading) page(ctx context.Context, q *clause, key []string) (n int, err
 		r.at.Key = append([]value(nil), r.b.key...)
 	}
 	return n, nil
+}
+
+// sum adds up the row.
+func (r *reading) sum(rows rows) error {
+	v, ok := rows.value(len(rows.fields()) - 1)
+	if !ok {
+		return errors.New("the database gave no number for a row that is added up")
+	}
+	if err := r.at.Sum.add(v.Text, r.base); err != nil {
+		return fmt.Errorf("add up a row: %w", err)
+	}
+	return nil
 }
 
 // places finds the key's columns in a result.

@@ -633,9 +633,14 @@ func (s *Source) Peek(ctx context.Context, shard connectors.Stream, after connec
 }
 
 func (s *Source) batches(ctx context.Context, shard connectors.Stream, o *Options, err error, after connectors.Cursor) iter.Seq2[connectors.Batch, error] {
+	return yielded(err, func(yield func(connectors.Batch) bool) error { return s.read(ctx, shard, o, after, yield) })
+}
+
+// yielded makes a sequence of what read gives.
+func yielded(err error, read func(yield func(connectors.Batch) bool) error) iter.Seq2[connectors.Batch, error] {
 	return func(yield func(connectors.Batch, error) bool) {
 		if err == nil {
-			err = s.read(ctx, shard, o, after, func(b connectors.Batch) bool { return yield(b, nil) })
+			err = read(func(b connectors.Batch) bool { return yield(b, nil) })
 		}
 		if err != nil && !errors.Is(err, errStopped) {
 			yield(connectors.Batch{}, err)
@@ -648,7 +653,7 @@ func (s *Source) read(ctx context.Context, shard connectors.Stream, o *Options, 
 		return err
 	}
 	if o.Changes != nil {
-		return s.follow(ctx, shard, o, after, yield)
+		return s.follow(ctx, shard, o, after, nil, yield)
 	}
 	low, high, err := o.Split.bounds(shard.Shard)
 	if err != nil {

@@ -189,6 +189,8 @@ func (s *sqliteSession) selected(f field) (expression, alias string) {
 // checksum: SQLite has no function that could be summed up; the rows are read for it.
 func (s *sqliteSession) checksum([]field) string { return "" }
 
+func (s *sqliteSession) rowSum([]field) (string, int) { return "", 0 }
+
 // now is the end of tomorrow in UTC, because times have no zone, and are written with a blank or a T before the time of day.
 func (s *sqliteSession) now(f field) string {
 	switch f.declared {

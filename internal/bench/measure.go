@@ -26,6 +26,8 @@ type order struct {
 	Rows               int
 	Dir                string // empty folder for the child
 	Profile            string // beginning of the names of the profiles' files; "" for none
+
+	Server *serverOrder `json:",omitempty"` // of a measurement beside a database
 }
 
 // measurement is what came of an order.
@@ -36,6 +38,11 @@ type measurement struct {
 	WarehouseCPU float64
 	PeakMB       float64 // highest resident memory of the process
 	Landed       string  // what stands in the table, in short
+
+	// Of databases.
+	Rows                   int64   // read, or written to Kafka
+	ServerCPU              float64 // processor seconds of the database server
+	LagP50, LagP99, LagMax float64 // milliseconds
 }
 
 // orderVariable hands the order to a child.
@@ -94,9 +101,12 @@ func carryOut(ctx context.Context, text string) error {
 	if err := json.Unmarshal([]byte(text), &o); err != nil {
 		return err
 	}
-	load := loadWithEngine
-	if o.Side == sidePipeline {
-		load = loadWithPipeline
+	load, ok := map[string]func(context.Context, order) (measurement, error){
+		sideEngine: loadWithEngine, sidePipeline: loadWithPipeline,
+		sideCopy: copyOut, sideSelect: selectAll, sideConnector: ingestTable, sideBacklog: ingestBacklog, sideLag: followSteadily,
+	}[o.Side]
+	if !ok {
+		return fmt.Errorf("nobody measures %q", o.Side)
 	}
 	m, err := load(ctx, o)
 	if err != nil {
@@ -121,19 +131,49 @@ func alive(pid int) bool {
 }
 
 // used is the processor time of a process so far, in seconds.
-func used(pid int) (float64, error) {
+func used(pid int) (float64, error) { return processorTime(pid, 11, 13) }
+
+// usedByAll is the processor time of a process and of its children, those that have ended and those that live.
+func usedByAll(pid int) (float64, error) {
+	total, err := processorTime(pid, 11, 15)
+	if err != nil {
+		return 0, err
+	}
+	children, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", pid, pid))
+	if err != nil {
+		return 0, err
+	}
+	for _, child := range bytes.Fields(children) {
+		n, err := strconv.Atoi(string(child))
+		if err != nil {
+			return 0, err
+		}
+		spent, err := processorTime(n, 11, 15)
+		if errors.Is(err, os.ErrNotExist) {
+			continue // it has ended meanwhile
+		}
+		if err != nil {
+			return 0, err
+		}
+		total += spent
+	}
+	return total, nil
+}
+
+// processorTime adds up fields of a process's times: its own in user and system mode, and those of children that have ended.
+func processorTime(pid, from, to int) (float64, error) {
 	raw, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
 		return 0, err
 	}
-	// The name, in parentheses, may hold anything; the times are the 12th and 13th field after it.
+	// The name, in parentheses, may hold anything; the times are the 12th to 15th field after it.
 	fields := bytes.Fields(raw[bytes.LastIndexByte(raw, ')')+1:])
-	if len(fields) < 13 {
+	if len(fields) < to {
 		return 0, fmt.Errorf("/proc/%d/stat has %d fields", pid, len(fields))
 	}
 	const ticksPerSecond = 100 // of /proc, on every Linux
 	total := 0.0
-	for _, field := range fields[11:13] {
+	for _, field := range fields[from:to] {
 		ticks, err := strconv.ParseFloat(string(field), 64)
 		if err != nil {
 			return 0, err

@@ -318,6 +318,19 @@ func (s *Server) close() error {
 	return errors.Join(err, os.RemoveAll(s.dir))
 }
 
+// Open opens a database as the user who may do everything; "" is the server's own. The caller closes it.
+func (s *Server) Open(database string) (*sql.DB, error) { return s.kind.open(s, database) }
+
+// PID is the server's process, 0 while it is stopped. PostgreSQL's has a child for each connection.
+func (s *Server) PID() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.process == nil {
+		return 0
+	}
+	return s.process.command.Process.Pid
+}
+
 func (s *Server) log() string {
 	text, err := os.ReadFile(filepath.Join(s.dir, "log"))
 	if err != nil {

@@ -10,11 +10,13 @@ import (
 	"errors"
 	"fmt"
 	"hash/fnv"
+	"iter"
 	"log/slog"
 	"maps"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/apache/arrow/go/v17/arrow"
@@ -64,7 +66,18 @@ type Job struct {
 	Streams  map[string]Preparer // by stream name; a stream that is not here is not read
 	Personal map[string]bool     // streams with personal fields: the raw bytes of unreadable rows stay here
 	Replay   bool                // rows come from the quarantine: their columns say nothing of the source's
-	Tries    int                 // of a source in a row that brought nothing, before the shard is given up until the next pass; defaults to 5
+	// Enough, unless it is nil, lets the pass go on until it is closed, when Follows says that it can.
+	Enough <-chan struct{}
+	Tries  int // of a source in a row that brought nothing, before the shard is given up until the next pass; defaults to 5
+}
+
+// Follows reports whether the news of all of a source's streams can be waited for: while one is, no other would be read again.
+func Follows(source connectors.Source, streams map[string]Preparer) bool {
+	f, ok := source.(connectors.Follower)
+	for name := range streams {
+		ok = ok && f.Follows(name)
+	}
+	return ok && len(streams) > 0
 }
 
 // Result says what a pass did.
@@ -316,8 +329,14 @@ func (i *Ingester) Ingest(ctx context.Context, job Job) (Result, error) {
 		return pass.result, err
 	}
 	var errs []error
+	if job.Enough != nil && Follows(job.Reader, job.Streams) {
+		pass.follower = job.Reader.(connectors.Follower)
+	}
 	var g errgroup.Group
 	g.SetLimit(i.cfg.Parallel)
+	if pass.follower != nil {
+		g.SetLimit(-1) // none comes to an end to make room for another
+	}
 	for _, s := range streams {
 		prepare, ok := job.Streams[s.Name]
 		if !ok {
@@ -372,10 +391,11 @@ func (i *Ingester) await(ctx context.Context, ask func() error) error {
 
 type pass struct {
 	*Ingester
-	job     Job
-	mu      sync.Mutex
-	result  Result
-	changed map[string]bool
+	job      Job
+	follower connectors.Follower // nil: what is there is read
+	mu       sync.Mutex
+	result   Result
+	changed  map[string]bool
 }
 
 func (p *pass) fail(errs *[]error, err error) {
@@ -498,10 +518,22 @@ func (p *pass) read(ctx, generation context.Context, s connectors.Stream, prepar
 	defer stopReading()
 	var rows int64 // read; the channel's close hands it over
 	readErr := make(chan error, 1)
+	var stored atomic.Pointer[connectors.Cursor]
+	batches := func() iter.Seq2[connectors.Batch, error] { return p.job.Reader.Read(reading, s, after) }
+	if p.follower != nil {
+		batches = func() iter.Seq2[connectors.Batch, error] {
+			return p.follower.Follow(reading, s, after, connectors.Following{Enough: p.job.Enough, Stored: func() connectors.Cursor {
+				if c := stored.Load(); c != nil {
+					return *c
+				}
+				return nil
+			}})
+		}
+	}
 	go func() {
 		defer close(parcels)
 		var err error
-		rows, err = p.feed(reading, s, after, prepare, parcels)
+		rows, err = p.feed(reading, s, batches(), prepare, parcels)
 		readErr <- err
 	}()
 	var writeErr error
@@ -514,6 +546,8 @@ func (p *pass) read(ctx, generation context.Context, s connectors.Stream, prepar
 			continue
 		}
 		written += int64(out.header.Rows + out.header.Rejects)
+		cursor := connectors.Cursor(out.header.Cursor)
+		stored.Store(&cursor)
 	}
 	if err := <-readErr; writeErr == nil {
 		return written, rows - written, err
@@ -521,8 +555,8 @@ func (p *pass) read(ctx, generation context.Context, s connectors.Stream, prepar
 	return written, rows - written, writeErr
 }
 
-func (p *pass) feed(ctx context.Context, s connectors.Stream, after connectors.Cursor, prepare Preparer, parcels chan<- parcel) (rows int64, err error) {
-	for b, err := range p.job.Reader.Read(ctx, s, after) {
+func (p *pass) feed(ctx context.Context, s connectors.Stream, batches iter.Seq2[connectors.Batch, error], prepare Preparer, parcels chan<- parcel) (rows int64, err error) {
+	for b, err := range batches {
 		if err != nil {
 			return rows, err
 		}
