@@ -15,6 +15,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/headwater-data/headwater/internal/embedded"
+	"github.com/headwater-data/headwater/internal/project"
+	"github.com/headwater-data/headwater/pipeline"
 	"github.com/headwater-data/headwater/pipeline/topic"
 )
 
@@ -135,7 +137,7 @@ func TestScreensOfTheDemo(t *testing.T) {
 			t.Errorf("%s: %v (exit code %d), want %q and exit code 2", c.name, err, exitCode(err), c.want)
 		}
 	}
-	testReporting(t, in, must, try)
+	testReporting(t, dir, in, must, try)
 	must(in("quarantine", "dismiss", id, "--why", "a test")...)
 	if _, err := try(in("quarantine", "dismiss", id, "--why", "again")...); exitCode(err) != exitUsage {
 		t.Errorf("dismissing twice: %v", err)
@@ -200,8 +202,22 @@ func TestALedgerThatDoesNotBalanceSaysSoAndFails(t *testing.T) {
 }
 
 // testReporting drives period and variance over the demo's figures, as somebody who closes June does.
-func testReporting(t *testing.T, in func(...string) []string, must func(...string) string, try func(...string) (string, error)) {
+func testReporting(t *testing.T, dir string, in func(...string) []string, must func(...string) string, try func(...string) (string, error)) {
 	t.Helper()
+	// One that stays open spares each command the start of the embedded warehouse.
+	p, problems := project.Load(dir, knownConnectors())
+	if len(problems) > 0 {
+		t.Fatal(problems)
+	}
+	held, err := pipeline.OpenWarehouse(t.Context(), p, pipeline.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := held.Close(); err != nil {
+			t.Error(err)
+		}
+	}()
 	const june = "2021-06"
 	states := func(state string) map[string]int {
 		t.Helper()
