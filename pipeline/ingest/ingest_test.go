@@ -295,10 +295,17 @@ func aSourceIsFollowedUntilThereIsEnough(t *testing.T, l *testLog) {
 		done <- outcome{r, err}
 	}()
 	// What is stored is told in the end, and nothing that is not.
+	deadline := time.After(time.Minute)
 	for told := ""; told != "30"; {
 		for _, n := range []int{20, 30} {
-			src.more <- n
-			told = string(<-src.stored)
+			select {
+			case src.more <- n:
+				told = string(<-src.stored)
+			case o := <-done:
+				t.Fatalf("it ended before anybody had enough: %+v", o)
+			case <-deadline:
+				t.Fatalf("the last batch is not said to be stored, but %q", told)
+			}
 			if told != "" && told != "10" && told != "20" && told != "30" {
 				t.Fatalf("%q is said to be stored", told)
 			}
