@@ -118,6 +118,9 @@ func (f *follower) stream(ctx context.Context) error {
 	}
 	// Everything before what was reached has been given: the next reading need not look at it again.
 	f.at.LSN, f.at.Tx, f.at.Skip = reached, 0, 0
+	if s.within && s.seen > 0 { // a part of a later transaction came with the last piece, and is given too
+		f.at.Tx, f.at.Skip = s.final, s.seen
+	}
 	if s.b != nil && !s.b.empty() {
 		return f.deliver(ctx, false)
 	}
