@@ -106,7 +106,8 @@ func (f *walFollower) stream(ctx context.Context) error {
 		return s.damaged()
 	}
 	// Everything before what was reached has been given: the next reading need not look at it again.
-	f.at.LSN, f.at.Tx, f.at.Skip = reached, 0, 0
+	f.at.LSN = reached
+	s.note(s.seen) // a part of a later transaction may have come with the last piece, and is given too
 	return s.finished(ctx, reached-start >= movedOn)
 }
 

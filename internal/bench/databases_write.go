@@ -203,17 +203,15 @@ func followSteadily(ctx context.Context, o order) (m measurement, err error) {
 	in.onWrite = lags.arrived
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
-	reading := make(chan error, 1)
+	reading, enough := make(chan error, 1), make(chan struct{})
+	in.job.Enough = enough // as the service follows a source that is read continuously
 	m, err = timed(o, func() (int64, error) {
 		go func() {
-			for ctx.Err() == nil {
-				if _, err := in.pass(ctx); err != nil && ctx.Err() == nil {
-					reading <- err
-					stop()
-					return
-				}
+			_, err := in.pass(ctx)
+			if err != nil {
+				stop()
 			}
-			reading <- nil
+			reading <- err
 		}()
 		made, err := write(ctx, o, name, lags)
 		if err != nil {
@@ -224,8 +222,14 @@ func followSteadily(ctx context.Context, o order) (m measurement, err error) {
 		case <-lags.complete(made):
 		case <-ctx.Done():
 		}
-		stop()
-		return made, <-reading
+		close(enough)
+		err = <-reading
+		in.mu.Lock()
+		defer in.mu.Unlock()
+		if err == nil && in.written != made {
+			err = fmt.Errorf("%d changes are in Kafka, and %d were made", in.written, made)
+		}
+		return made, err
 	})
 	if err != nil {
 		return m, err
