@@ -29,7 +29,11 @@ func TestTrapADependentViewOfADeduplicatedInsert(t *testing.T) {
 	answers := func() map[string]string {
 		out := map[string]string{}
 		for _, view := range warehouse.Views {
-			out[view] = strings.Join(b.sql("SELECT * FROM $db."+view+" ORDER BY ALL"), "\n")
+			columns := "*"
+			if b.sql("SELECT count() FROM system.columns WHERE database = '$db' AND table = '" + view + "' AND name = 'age_seconds'")[0] == "1" {
+				columns = "* EXCEPT age_seconds" // another one each second
+			}
+			out[view] = strings.Join(b.sql("SELECT "+columns+" FROM $db."+view+" ORDER BY ALL"), "\n")
 		}
 		return out
 	}

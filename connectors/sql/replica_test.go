@@ -200,14 +200,20 @@ func TestStandbyThatMustGiveWayToReplayIsTransient(t *testing.T) {
 		rows += int(b.Record.NumRows())
 		cursor = slices.Clone(b.Cursor)
 		if rows == 1 {
-			// The table's owner changes it. The reader on the standby holds the table, and replay does not wait for it.
+			// The table's owner changes it. The reader on the standby holds the table, and replay does not wait for it. The server tells
+			// the reader when it can send on: it is just sending a row that nobody takes.
 			primary.Do(t, "ALTER TABLE contested ADD COLUMN added int")
-			standby.Replayed(t, server)
+			for waiting := false; !waiting; {
+				if err := copied.QueryRowContext(t.Context(), "SELECT count(*) > 0 FROM pg_locks WHERE NOT granted AND mode = 'AccessExclusiveLock'").Scan(&waiting); err != nil {
+					t.Fatal(err)
+				}
+			}
 		}
 	}
 	if failed == nil || !connectors.IsTransient(failed) || rows >= 4 {
 		t.Fatalf("after %d rows: %v (transient %v)", rows, failed, connectors.IsTransient(failed))
 	}
+	standby.Replayed(t, server)
 	for b, err := range src.Read(t.Context(), connectors.Stream{Name: "s"}, cursor) {
 		if err != nil {
 			t.Fatal(err)

@@ -46,15 +46,15 @@ SELECT
     d.indicators AS indicators,
     multiIf(
         notEmpty(o.used), 'used',
-        l.loaded > 0, 'standardized',
-        l.extracted > 0, 'ingested',
-        l.known = 1 OR r.reached > 0, 'connected',
+        ifNull(l.loaded, 0) > 0, 'standardized',
+        ifNull(l.extracted, 0) > 0, 'ingested',
+        ifNull(l.known, 0) = 1 OR ifNull(r.reached, 0) > 0, 'connected',
         'planned') AS stage,
     transform(stage, ['planned', 'connected', 'ingested', 'standardized', 'used'], ['计划', '已接通', '已归集', '已标准化', '已用于指标'], '') AS stage_zh,
     o.used AS used_indicators,
-    l.loaded AS loaded,
-    if(l.known = 1, toNullable(l.at), NULL) AS last_loaded_at,
-    if(o.known = 1, toNullable(o.period), NULL) AS newest_period
+    ifNull(l.loaded, 0) AS loaded,
+    if(ifNull(l.known, 0) = 1, toNullable(l.at), NULL) AS last_loaded_at,
+    if(ifNull(o.known, 0) = 1, toNullable(o.period), NULL) AS newest_period
 FROM (SELECT * FROM data_sharing FINAL WHERE _deleted = 0) AS d
 LEFT JOIN
 (

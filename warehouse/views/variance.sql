@@ -87,13 +87,13 @@ SELECT
     r.indicator AS indicator, r.title AS title, r.unit AS unit, r.place AS region, r.region_name AS region_name, r.level AS level, r.length AS grain, r.period AS period,
     r.way AS feed, r.source AS source, r.reported AS reported, r.rolled_up AS rolled_up, r.difference AS difference, r.relative_difference AS relative_difference,
     r.children_reporting AS children_reporting, r.children AS children,
-    multiIf(s.known = 0 OR changed, 'open', s.action = 'sign_off', 'signed off', s.action = 'explain', 'explained', 'open') AS state,
+    multiIf(ifNull(s.known, 0) = 0 OR changed, 'open', s.action = 'sign_off', 'signed off', s.action = 'explain', 'explained', 'open') AS state,
     transform(state, ['open', 'explained', 'signed off'], ['待说明', '已说明', '已核签'], '') AS state_zh,
-    s.known = 1 AND (abs(s.reported - r.reported) > 1e-9 * greatest(abs(r.reported), 1) OR isNull(s.rolled_up) != isNull(r.rolled_up)
-        OR ifNull(abs(s.rolled_up - r.rolled_up) > 1e-9 * greatest(abs(r.rolled_up), 1), 0)) AS changed,
-    s.why AS why, s.who AS who,
-    if(s.known = 1, toNullable(s.at), NULL) AS at,
-    if(b.region != '', toNullable(toDateTime64(b.at, 3, 'Asia/Shanghai')), NULL) AS since,
+    ifNull(s.known = 1 AND (abs(s.reported - r.reported) > 1e-9 * greatest(abs(r.reported), 1) OR isNull(s.rolled_up) != isNull(r.rolled_up)
+        OR ifNull(abs(s.rolled_up - r.rolled_up) > 1e-9 * greatest(abs(r.rolled_up), 1), 0)), 0) AS changed,
+    ifNull(s.why, '') AS why, ifNull(s.who, '') AS who,
+    if(ifNull(s.known, 0) = 1, toNullable(s.at), NULL) AS at,
+    if(ifNull(b.region, '') != '', toNullable(toDateTime64(b.at, 3, 'Asia/Shanghai')), NULL) AS since,
     dateDiff('second', since, now64(3, 'Asia/Shanghai')) AS age_seconds
 FROM
 (
