@@ -243,7 +243,8 @@ func (d *demoDatabase) fill(ctx context.Context) error {
 	}
 	statements := []string{"CREATE DATABASE " + demoDatabaseName, "CREATE ROLE " + demoReader + " LOGIN REPLICATION PASSWORD '" + demoPassword + "'"}
 	if d.kind == "mariadb" {
-		statements = []string{"CREATE DATABASE " + demoDatabaseName + " CHARACTER SET utf8mb4", "CREATE USER " + demoReader + "@'%' IDENTIFIED BY '" + demoPassword + "'", "GRANT SELECT ON " + demoDatabaseName + ".* TO " + demoReader + "@'%'"}
+		statements = []string{"CREATE DATABASE " + demoDatabaseName + " CHARACTER SET utf8mb4", "CREATE USER " + demoReader + "@'%' IDENTIFIED BY '" + demoPassword + "'", "GRANT SELECT ON " + demoDatabaseName + ".* TO " + demoReader + "@'%'",
+			"GRANT REPLICATION SLAVE, BINLOG MONITOR ON *.* TO " + demoReader + "@'%'"}
 	}
 	for _, statement := range statements {
 		if _, err := admin.ExecContext(ctx, statement); err != nil {
@@ -482,10 +483,11 @@ func (d *demoDatabase) reads(source yaml.MapSlice, t *demoTable) error {
 				if !ok {
 					return fmt.Errorf("a stream is %T", streams[n])
 				}
-				read := yaml.MapSlice{{Key: "table", Value: t.name}}
+				changes := yaml.MapSlice{} // MariaDB's log is there for all
 				if d.kind == "postgres" {
-					read = append(read, yaml.MapItem{Key: "changes", Value: yaml.MapSlice{{Key: "slot", Value: fmt.Sprintf("%s_%d", t.name, n+1)}, {Key: "publication", Value: demoPublication}}})
+					changes = yaml.MapSlice{{Key: "slot", Value: fmt.Sprintf("%s_%d", t.name, n+1)}, {Key: "publication", Value: demoPublication}}
 				}
+				read := yaml.MapSlice{{Key: "table", Value: t.name}, {Key: "changes", Value: changes}}
 				for k := range stream {
 					if stream[k].Key == "read" {
 						stream[k].Value = read
@@ -539,6 +541,6 @@ func (a *app) readWhileWritten(ctx context.Context, p *project.Project, d *demoD
 	if _, err := a.run(ctx, p, nil, "command"); err != nil {
 		return nil, err
 	}
-	mode := map[string]string{"postgres": "each table once, and from then on its changes", "mariadb": "each table as a whole"}[d.kind]
+	const mode = "each table once, and from then on its changes"
 	return &demoOrigin{Server: cmp.Or(map[string]string{"postgres": "PostgreSQL", "mariadb": "MariaDB"}[d.kind], d.kind), Tables: len(d.tables), Changes: w.changes, Mode: mode}, nil
 }

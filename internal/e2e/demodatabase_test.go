@@ -11,8 +11,8 @@ import (
 	"github.com/headwater-data/headwater/examples/livelihood"
 )
 
-// The demo with its departments' rows in a real server, read while a writer changes them, comes out as it does from files: from
-// PostgreSQL each table is read once and then followed, from MariaDB it is read as a whole each time.
+// The demo with its departments' rows in a real server comes out as it does from files: each table is read once and then followed,
+// while a writer changes it.
 func TestTheDemoComesOutTheSameFromADatabase(t *testing.T) {
 	want := livelihood.Expected()
 	for _, server := range []string{"postgres", "mariadb"} {
