@@ -102,7 +102,7 @@ var rules = []struct {
 		rule:  "what the end-to-end tests expect is computed without anything of Headwater",
 		from:  []string{"internal/e2e"},
 		never: []string{""},
-		but:   []string{"examples/air", "examples/epidemic", "examples/livelihood", "internal/testkafka", "internal/testdb"},
+		but:   []string{"examples/air", "examples/epidemic", "examples/livelihood", "internal/testkafka", "internal/testdb", "internal/embedded/embeddedtest"},
 		tests: true,
 	},
 	{

@@ -21,6 +21,7 @@ import (
 
 	"github.com/headwater-data/headwater/connectors"
 	"github.com/headwater-data/headwater/internal/embedded"
+	"github.com/headwater-data/headwater/internal/embedded/embeddedtest"
 	"github.com/headwater-data/headwater/internal/fault"
 	"github.com/headwater-data/headwater/internal/project"
 	"github.com/headwater-data/headwater/pipeline/schedule"
@@ -155,6 +156,7 @@ type bench struct {
 func newBench(t *testing.T, limits string, sources map[string]string) *bench {
 	t.Helper()
 	b := &bench{dir: t.TempDir(), taps: map[string]*tap{}, log: &watch{t: t, changed: make(chan struct{})}}
+	embeddedtest.Ended(t, filepath.Join(b.dir, ".headwater"))
 	b.write(t, "headwater.yaml", "project: served\nbroker: {partitions: 1, session: 1s}\nlimits: {"+limits+"}\n")
 	b.write(t, "indicators/t.yaml", `indicator: T
 title: {zh: 试验, en: Test}

@@ -15,6 +15,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/headwater-data/headwater/internal/embedded"
+	"github.com/headwater-data/headwater/internal/embedded/embeddedtest"
 	"github.com/headwater-data/headwater/internal/project"
 	"github.com/headwater-data/headwater/pipeline"
 	"github.com/headwater-data/headwater/pipeline/topic"
@@ -70,6 +71,7 @@ func golden(t *testing.T, name, dir, text string) {
 func TestScreensOfTheDemo(t *testing.T) {
 	t.Parallel()
 	dir := filepath.Join(t.TempDir(), "demo")
+	embeddedtest.Ended(t, filepath.Join(dir, ".headwater"))
 	try := func(args ...string) (string, error) {
 		var out bytes.Buffer
 		a := &app{in: strings.NewReader(""), out: &out, err: io.Discard, registry: knownConnectors()}

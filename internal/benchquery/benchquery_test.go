@@ -9,6 +9,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/headwater-data/headwater/internal/embedded"
+	"github.com/headwater-data/headwater/internal/embedded/embeddedtest"
 )
 
 func TestMain(m *testing.M) {
@@ -19,7 +20,9 @@ func TestMain(m *testing.M) {
 // A small run asks every question, and finds what the arithmetic of its rows says.
 func TestASmallRun(t *testing.T) {
 	var out, errs bytes.Buffer
-	if err := bench(t.Context(), []string{"-rows", "1", "-indicators", "5", "-months", "24", "-times", "2", "-dir", t.TempDir()}, &out, &errs); err != nil {
+	dir := t.TempDir()
+	embeddedtest.Ended(t, dir)
+	if err := bench(t.Context(), []string{"-rows", "1", "-indicators", "5", "-months", "24", "-times", "2", "-dir", dir}, &out, &errs); err != nil {
 		t.Fatalf("%v\n%s", err, errs.String())
 	}
 	lines := strings.Split(strings.TrimSpace(out.String()), "\n")

@@ -5,12 +5,10 @@ package e2e
 
 import (
 	"bytes"
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"net/http"
 	"os"
 	"os/exec"
@@ -18,10 +16,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
-	"github.com/gofrs/flock"
-
+	"github.com/headwater-data/headwater/internal/embedded/embeddedtest"
 	"github.com/headwater-data/headwater/internal/testkafka"
 )
 
@@ -58,32 +54,11 @@ type project struct {
 func newProject(t *testing.T, files map[string]string) *project {
 	t.Helper()
 	p := &project{dir: t.TempDir()}
-	t.Cleanup(func() { p.ended(t) })
+	embeddedtest.Ended(t, filepath.Join(p.dir, ".headwater"))
 	for name, text := range files {
 		p.write(t, name, text)
 	}
 	return p
-}
-
-// ended waits until the project's embedded servers have put away what they keep, each of which holds a lock for as long:
-// otherwise they would write into the folder while it is being removed.
-func (p *project) ended(t *testing.T) {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second) // the test's own has ended
-	defer cancel()
-	for _, server := range []string{"broker", "warehouse"} {
-		name := filepath.Join(p.dir, ".headwater", server, "lock")
-		if _, err := os.Stat(name); errors.Is(err, fs.ErrNotExist) {
-			continue
-		}
-		lock := flock.New(name)
-		if _, err := lock.TryLockContext(ctx, 50*time.Millisecond); err != nil {
-			t.Errorf("the embedded %s does not end: %v", server, err)
-		}
-		if err := lock.Close(); err != nil {
-			t.Error(err)
-		}
-	}
 }
 
 func (p *project) write(t *testing.T, name, text string) {
