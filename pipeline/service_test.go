@@ -93,7 +93,7 @@ func (o *opened) Read(ctx context.Context, _ connectors.Stream, after connectors
 				}
 			}
 			rec := o.row(i)
-			more := yield(connectors.Batch{Record: rec, Place: "tap", Cursor: connectors.Cursor(fmt.Sprint(i + 1)), ExtractedAt: time.UnixMicro(int64(1_700_000_000_000_000 + i))}, nil)
+			more := yield(connectors.Batch{Record: rec, Place: "tap", Cursor: connectors.Cursor(fmt.Sprint(i + 1)), ExtractedAt: time.UnixMicro(int64(1_790_000_000_000_000 + i))}, nil)
 			rec.Release()
 			if !more {
 				return
