@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -39,8 +40,31 @@ func (w *world) admin(ctx context.Context, fn func(ctx context.Context, client *
 	return fn(ctx, client)
 }
 
+// insist asks again while an election is under way.
+func insist(ctx context.Context, ask func() error) error {
+	for {
+		err := ask()
+		if err == nil || !kerr.IsRetriable(err) {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return errors.Join(err, ctx.Err())
+		case <-time.After(100 * time.Millisecond): // a broker tells nobody that it is ready
+		}
+	}
+}
+
 // bounds are a partition's first offset and the one after its last.
 func bounds(ctx context.Context, client *kgo.Client, topic string, partition int32) (first, next int64, err error) {
+	err = insist(ctx, func() error {
+		first, next, err = askBounds(ctx, client, topic, partition)
+		return err
+	})
+	return first, next, err
+}
+
+func askBounds(ctx context.Context, client *kgo.Client, topic string, partition int32) (first, next int64, err error) {
 	for _, of := range []struct {
 		at   int64
 		into *int64
@@ -72,6 +96,10 @@ func bounds(ctx context.Context, client *kgo.Client, topic string, partition int
 
 // eat deletes what a partition holds up to an offset, as retention does.
 func eat(ctx context.Context, client *kgo.Client, topic string, partition int32, before int64) error {
+	return insist(ctx, func() error { return askToEat(ctx, client, topic, partition, before) })
+}
+
+func askToEat(ctx context.Context, client *kgo.Client, topic string, partition int32, before int64) error {
 	req := kmsg.NewPtrDeleteRecordsRequest()
 	req.TimeoutMillis = 10_000
 	t := kmsg.NewDeleteRecordsRequestTopic()
@@ -136,7 +164,15 @@ func drop(ctx context.Context, client *kgo.Client, topic string) error {
 	return nil
 }
 
-func partitions(ctx context.Context, client *kgo.Client, topic string) (int32, error) {
+func partitions(ctx context.Context, client *kgo.Client, topic string) (n int32, err error) {
+	err = insist(ctx, func() error {
+		n, err = askPartitions(ctx, client, topic)
+		return err
+	})
+	return n, err
+}
+
+func askPartitions(ctx context.Context, client *kgo.Client, topic string) (int32, error) {
 	req := kmsg.NewPtrMetadataRequest()
 	t := kmsg.NewMetadataRequestTopic()
 	t.Topic = &topic
