@@ -254,6 +254,7 @@ func (s *Session) sources(names []string) ([]*project.Source, error) {
 
 // Pass ingests the sources and waits until everything in their topics is loaded.
 func (w *Works) Pass(ctx context.Context, sources []*project.Source, trigger string) (*Report, error) {
+	asked := ctx
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer context.AfterFunc(w.failed, cancel)()
@@ -270,8 +271,14 @@ func (w *Works) Pass(ctx context.Context, sources []*project.Source, trigger str
 	if err := g.Wait(); err != nil {
 		return report, err
 	}
-	if ctx.Err() == nil {
-		report.LoadErrs = w.drain(ctx, sources)
+	report.LoadErrs = w.drain(ctx, sources)
+	if asked.Err() != nil && len(report.LoadErrs) > 0 { // what is in Kafka and not loaded because the run was ended was stopped, not wrong
+		for i := range report.Sources {
+			if r := &report.Sources[i]; r.Err == nil {
+				r.Err = fmt.Errorf("source %s: %w", r.Source, errStopped)
+			}
+		}
+		report.LoadErrs = nil
 	}
 	// What was done is recorded even when the run was cut short.
 	recording, stop := context.WithTimeout(context.WithoutCancel(ctx), 15*time.Second)

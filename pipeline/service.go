@@ -415,9 +415,8 @@ func (v *service) pass(reading context.Context, r *runner, run, trigger string, 
 	if seated {
 		<-v.seats
 	}
-	if v.hard.Err() == nil {
-		report.LoadErrs = v.works.drain(v.hard, []*project.Source{source})
-	}
+	// Also when everything has ended meanwhile: then it says so, and the run is not entered as done.
+	report.LoadErrs = v.works.drain(v.hard, []*project.Source{source})
 	report.Took = time.Since(report.Began)
 	v.conclude(log, r, report, trigger, attempt)
 	return report

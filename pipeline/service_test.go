@@ -625,12 +625,12 @@ func TestAStoppedServiceLoadsWhatWasReadAndTheNextOneGoesOn(t *testing.T) {
 
 func TestAServiceWhoseGraceIsOverSaysSoAndNothingIsLost(t *testing.T) {
 	t.Parallel()
-	// Rows that wait for others to be flushed with them take longer than the grace.
+	// Rows wait for others to be flushed with them, and the source for its fourth batch, until the grace is over.
 	b := newBench(t, "flush_wait: 1h", map[string]string{"slow": hourly})
-	b.taps["slow"].batches = 3
-	s := b.serve(t, 100*time.Millisecond)
-	b.log.again()
-	b.log.await("run begins")
+	slow := b.taps["slow"]
+	slow.batches, slow.hold = 4, make(chan struct{})
+	s := b.serve(t, time.Nanosecond)
+	<-slow.entered
 	for next := int64(0); next < 4; { // a claim and three batches
 		var err error
 		if _, next, err = s.session.client.Bounds(t.Context(), "headwater.raw.test", 0); err != nil {
@@ -641,10 +641,11 @@ func TestAServiceWhoseGraceIsOverSaysSoAndNothingIsLost(t *testing.T) {
 		t.Fatalf("ended with %v, want %v", err, ErrCutShort)
 	}
 	wantHistory(t, s.session, "slow", "schedule stopped")
+	close(slow.hold)
 	if _, err := s.session.Run(t.Context(), RunOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	wantRows(t, s.session, "slow", 3)
+	wantRows(t, s.session, "slow", 4)
 }
 
 func TestOneServiceHasAProjectAndRunsGoToIt(t *testing.T) {
