@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -134,7 +133,7 @@ func forget(ctx context.Context, client *kgo.Client, group string) error {
 				return nil
 			}
 		}
-		if err != nil && !strings.Contains(err.Error(), "NON_EMPTY_GROUP") {
+		if err != nil && !errors.Is(err, kerr.NonEmptyGroup) && !kerr.IsRetriable(err) {
 			return fmt.Errorf("delete group %s: %w", group, err)
 		}
 		select {
@@ -157,7 +156,7 @@ func drop(ctx context.Context, client *kgo.Client, topic string) error {
 		return fmt.Errorf("delete topic %s: %w", topic, err)
 	}
 	for _, t := range resp.Topics {
-		if err := kerr.ErrorForCode(t.ErrorCode); err != nil {
+		if err := kerr.ErrorForCode(t.ErrorCode); err != nil && !errors.Is(err, kerr.RequestTimedOut) { // then it is deleted a little later
 			return fmt.Errorf("delete topic %s: %w", topic, err)
 		}
 	}
