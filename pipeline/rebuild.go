@@ -105,6 +105,9 @@ func (s *Session) Rebuild(ctx context.Context, opts RebuildOptions) (*RebuildRep
 			return fmt.Errorf("the rebuilt table is in force, but ledger and quarantine are not written anew; repeat the command: %w", err)
 		}
 		crash.Point("rebuild-settled")
+		if _, err := s.warehouse.Refresh(ctx); err != nil {
+			return fmt.Errorf("the rebuilt table is in force, but figures are not put together anew yet; the next run does that: %w", err)
+		}
 		e.Details = warehouse.AuditDetails(map[string]any{"from": "kafka", "report": report})
 		return s.warehouse.DropShadow(ctx, schema)
 	})

@@ -141,6 +141,9 @@ func (r *reread) do(ctx context.Context, report *RebuildReport, entry warehouse.
 		return fmt.Errorf("the new table is in force, but its account is not complete; repeat the command: %w", err)
 	}
 	crash.Point("rebuild-settled")
+	if _, err := s.warehouse.Refresh(ctx); err != nil {
+		return fmt.Errorf("the new table is in force, but figures are not put together anew yet; the next run does that: %w", err)
+	}
 	return s.warehouse.DropShadow(ctx, r.schema)
 }
 

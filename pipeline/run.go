@@ -109,7 +109,39 @@ type Works struct {
 func (s *Session) Start(ctx context.Context, linger time.Duration, progress Progress) *Works {
 	w, serving := s.startWriting(ctx, linger, progress)
 	w.group.Go(func() error { return w.Loader.Serve(serving) })
+	w.group.Go(func() error { return w.keepFigures(serving) })
 	return w
+}
+
+// figuresEvery is how long figures wait to be put together while sources are followed. When that takes long they wait longer: it gets
+// a fifth of the time.
+const figuresEvery = 5 * time.Second
+
+// keepFigures puts figures together while there is always something new, until ctx ends.
+func (w *Works) keepFigures(ctx context.Context) error {
+	wait := figuresEvery
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(wait):
+		}
+		began := time.Now()
+		if err := w.putTogether(ctx); err != nil && ctx.Err() == nil {
+			w.session.opts.Logger.Warn("figures are not put together yet; the marks stay", "error", err)
+		}
+		wait = max(figuresEvery, 4*time.Since(began))
+	}
+}
+
+// putTogether brings the kept figures up to what is loaded.
+func (w *Works) putTogether(ctx context.Context) error {
+	began := time.Now()
+	n, err := w.session.warehouse.Refresh(ctx)
+	if n > 0 {
+		w.session.opts.Logger.Debug("figures were put together", "periods", n, "took", time.Since(began).Round(time.Millisecond).String())
+	}
+	return err
 }
 
 // startWriting is Start without the loader, which is there but does not serve: what is written stays in Kafka.
@@ -336,7 +368,7 @@ func (w *Works) follow(ctx, reading context.Context, source *project.Source, run
 	return out
 }
 
-// drain waits until the sources' topics are loaded up to where they end now.
+// drain waits until the sources' topics are loaded up to where they end now, and figures are put together.
 func (w *Works) drain(ctx context.Context, sources []*project.Source) []error {
 	s := w.session
 	var mu sync.Mutex
@@ -370,6 +402,12 @@ func (w *Works) drain(ctx context.Context, sources []*project.Source) []error {
 		}
 	}
 	if err := g.Wait(); err != nil {
+		errs = append(errs, err)
+	}
+	if len(errs) > 0 {
+		return errs
+	}
+	if _, err := awaitServer(ctx, s.opts.Logger, "the warehouse", func() (struct{}, error) { return struct{}{}, w.putTogether(ctx) }); err != nil {
 		errs = append(errs, err)
 	}
 	return errs

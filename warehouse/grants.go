@@ -39,6 +39,7 @@ func Roles(database string, set *schemas.Set) []Role {
 	loads := []string{
 		"SELECT ON " + db + ".*",
 		"INSERT ON " + db + ".*",
+		"ALTER DELETE ON " + db + ".figure_mark", // when the figures that were marked are put together
 		"CREATE TABLE, DROP TABLE ON " + db + "." + scratchPrefix + "*",
 		"TABLE ENGINE ON Memory",
 	}
@@ -73,7 +74,7 @@ func Roles(database string, set *schemas.Set) []Role {
 			reads = append(reads, "SELECT ON "+db+"."+quoteName(name))
 		}
 	}
-	reads = append(reads, "SELECT ON "+db+".region_path")
+	reads = append(reads, "SELECT ON "+db+".region_path", "SELECT ON "+db+".figure", "SELECT ON "+db+".figure_report")
 	for _, view := range append(slices.Clone(Views), factView) {
 		if view != "quarantine_open" {
 			reads = append(reads, "SELECT ON "+db+"."+view)

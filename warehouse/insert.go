@@ -55,7 +55,13 @@ func (w *Warehouse) Insert(ctx context.Context, insert Insert) error {
 	if err != nil {
 		return err
 	}
-	return w.wrap(w.insertArrow(ctx, insert.Table, settings, insert.Records), fmt.Sprintf("insert %d rows into %s", rows, insert.Table))
+	if err := w.wrap(w.insertArrow(ctx, insert.Table, settings, insert.Records), fmt.Sprintf("insert %d rows into %s", rows, insert.Table)); err != nil {
+		return err
+	}
+	if insert.Table == "observation" {
+		return w.mark(ctx, insert.Records)
+	}
+	return nil
 }
 
 // insertArrow is the one place that knows how Arrow records reach a table: clickhouse-go's InsertFormat is experimental.

@@ -32,6 +32,8 @@ var Views = []string{
 	"target_current",
 	"observation_placed",
 	"observation_cell",
+	"figure_live",
+	"report_live",
 	"indicator_rollup",
 	"indicator_reconciliation",
 	"indicator_trend",
@@ -198,6 +200,11 @@ func (w *Warehouse) migrateOnce(ctx context.Context, set *schemas.Set) ([]Change
 	for _, p := range plan {
 		if p.statement != "" {
 			if err := w.exec(ctx, "migrate warehouse: "+p.step.Step, p.statement); err != nil {
+				return changes, err
+			}
+		}
+		if p.change != nil && slices.Contains([]string{"view observation_cell", "view figure_live", "view report_live"}, p.step.Step) {
+			if err := w.markAll(ctx, p.step.Step); err != nil {
 				return changes, err
 			}
 		}

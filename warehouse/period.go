@@ -223,7 +223,7 @@ ORDER BY region`, args...); err != nil {
 	var live []standing
 	if err := w.data.Select(ctx, &live, `
 SELECT region, value, numerator, denominator, toInt64(children_reporting) AS children_reporting, toInt64(children) AS children
-FROM `+w.table("indicator_rollup")+`
+FROM `+w.table("figure_live")+`
 WHERE indicator = {indicator:String} AND grain = {grain:String} AND period = fromUnixTimestamp64Milli({period:Int64}, 'Asia/Shanghai')`, args...); err != nil {
 		return nil, w.wrap(err, "read the live figures of a period")
 	}

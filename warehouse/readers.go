@@ -97,6 +97,8 @@ var viewPlacings = map[string]placing{
 	"observation_current":      {region: "region", days: []string{periodEnd}},
 	"observation_placed":       {region: "region", days: []string{periodEnd}},
 	"observation_cell":         {region: "region", days: []string{periodEnd}},
+	"figure_live":              {region: "region", days: []string{"last_day"}},
+	"report_live":              {region: "region", days: []string{"last_day"}},
 	"observation_history":      {region: "region", days: []string{periodEnd}},
 	"correction":               {region: "region", days: []string{periodEnd}},
 	"lineage":                  {region: "region", days: []string{periodEnd}},
@@ -359,6 +361,9 @@ func (r Reader) grants(database string, set *schemas.Set) ([]grant, error) {
 		return out, nil // no view is made from public fields alone
 	}
 	add(grant{object: "region_path"}, placing{open: true})
+	for _, kept := range keptFigures {
+		add(grant{object: kept.table}, placing{region: "region", days: []string{"last_day"}})
+	}
 	for _, view := range Views {
 		if slices.Contains(closedViews, view) || r.Region != "" && slices.Contains(wholeViews, view) {
 			continue

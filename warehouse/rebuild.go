@@ -118,5 +118,20 @@ func (w *Warehouse) EmptiedByShadow(ctx context.Context, schema *schemas.Schema,
 
 // ExchangeShadow puts the rebuilt table in force, and the other one beside it, in one atomic step.
 func (w *Warehouse) ExchangeShadow(ctx context.Context, schema *schemas.Schema) error {
-	return w.exec(ctx, "exchange table "+schema.TableName()+" with its rebuild", "EXCHANGE TABLES "+w.table(schema.TableName())+" AND "+w.table(Shadow(schema).TableName()))
+	exchange := func() error {
+		return w.exec(ctx, "exchange table "+schema.TableName()+" with its rebuild", "EXCHANGE TABLES "+w.table(schema.TableName())+" AND "+w.table(Shadow(schema).TableName()))
+	}
+	if schema.TableName() != "observation" {
+		return exchange()
+	}
+	// Nobody puts figures together between the mark and the exchange, so that none is left as it was.
+	turn, err := w.takeTurn(ctx)
+	if err != nil {
+		return err
+	}
+	defer turn.giveBack(ctx)
+	if err := w.markAll(ctx, "rebuild"); err != nil {
+		return err
+	}
+	return exchange()
 }

@@ -159,6 +159,11 @@ func syncTable[T any](ctx context.Context, w *Warehouse, steps map[string]applie
 	if err := insertRows(ctx, w, c.table, c.columns, token, block, func(T) uint64 { return version }, c.deleted); err != nil {
 		return err
 	}
+	if slices.Contains([]string{"region", "region_path", "indicator"}, c.table) { // figures are made of these too
+		if err := w.markAll(ctx, c.table); err != nil {
+			return err
+		}
+	}
 	w.log.Info("filled a table from the project", "table", c.table, "rows", len(c.rows), "gone", len(block)-len(c.rows))
 	return w.record(ctx, step)
 }

@@ -65,6 +65,8 @@ type Warehouse struct {
 	scratchAge time.Duration // scratchAge; tests shorten it
 	migrating  sync.Mutex    // one Migrate or Sync at a time in this process
 
+	refreshing sync.Mutex // one Refresh at a time in this process
+
 	ledgerMutex  sync.Mutex
 	ledgerNewest map[logPartition]uint64 // version of the newest line that is known of a partition
 

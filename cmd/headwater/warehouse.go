@@ -77,7 +77,37 @@ interrupted. The user reader can only read: give that one to BI tools.`,
 				return nil
 			})
 		},
-	}, warehouseGrantsCommand(a))
+	}, warehouseFiguresCommand(a), warehouseGrantsCommand(a))
+	return c
+}
+
+func warehouseFiguresCommand(a *app) *cobra.Command {
+	var all bool
+	c := &cobra.Command{
+		Use:   "figures",
+		Short: "Puts figures together that are not up to date",
+		Long: `The views over indicators answer from figures that are kept. Every run brings them up to what it has loaded, and a service does
+so every few seconds; this command does it now, for what an interrupted run has left. With --all it puts every figure together anew,
+as after somebody has changed the table of observations by hand.`,
+		Example: `  headwater warehouse figures
+  headwater warehouse figures --all`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return a.withWarehouse(cmd.Context(), func(w *pipeline.Depot) error {
+				refresh := w.Refresh
+				if all {
+					refresh = w.RefreshAll
+				}
+				n, err := refresh(cmd.Context())
+				if err != nil {
+					return err
+				}
+				_, err = fmt.Fprintf(a.out, "figures of %d periods of indicators were put together\n", n)
+				return err
+			})
+		},
+	}
+	c.Flags().BoolVar(&all, "all", false, "every figure, not only those that are marked")
 	return c
 }
 

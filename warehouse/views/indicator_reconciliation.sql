@@ -24,53 +24,8 @@ CREATE OR REPLACE VIEW indicator_reconciliation
     children UInt64 COMMENT '下级总数 / Regions directly below that there were in the period'
 )
 AS
-WITH
-    -- Each figure belongs to the nearest region above it that reports by the same feed; parts begin with their own region. Each
-    -- stands at its own place and at all that it could belong to, so that each place tells whether a report of its own is there.
-    standing AS
-    (
-        SELECT
-            *,
-            member = '' AND NOT of_subjects AS own,
-            arrayMap(x -> x.1, if(own, arraySlice(steps, 2), steps)) AS uppers
-        FROM
-        (
-            -- A member's own figure stands aside when its subjects are reported.
-            SELECT *, max(of_subjects) OVER (PARTITION BY indicator, grain, period, feed, region, member) AS has_subjects
-            FROM observation_cell
-        )
-        WHERE member = '' OR of_subjects OR NOT has_subjects
-    ),
-    looked_for AS
-    (
-        SELECT *, region_of, place, max(own AND place = 0) OVER (PARTITION BY indicator, grain, period, feed, region_of) AS reports
-        FROM standing
-        ARRAY JOIN arrayPushFront(uppers, region) AS region_of, range(length(uppers) + 1) AS place
-    ),
-    belonging AS
-    (
-        SELECT *, min(if(reports AND place > 0, place, 255)) OVER (PARTITION BY indicator, grain, period, feed, region, member, of_subjects) AS nearest
-        FROM looked_for
-    ),
-    reports AS
-    (
-        SELECT
-            indicator, grain, period, feed, region_of AS region,
-            anyIf(total, own AND place = 0) AS value, anyIf(source, own AND place = 0) AS source,
-            countIf(place = nearest) AS below, any(aggregation) AS how,
-            multiIf(
-                below = 0, NULL,
-                how = 'ratio', if(sumIf(without_parts, place = nearest) = 0, sumIf(numerators, place = nearest) / nullIf(sumIf(denominators, place = nearest), 0), NULL),
-                how = 'mean', sumIf(weighted, place = nearest) / nullIf(sumIf(weight, place = nearest), 0),
-                how = 'max', maxIf(greatest, place = nearest),
-                how IN ('distinct', 'last', 'none'), NULL,
-                sumIf(total, place = nearest)) AS direct_below
-        FROM belonging
-        GROUP BY indicator, grain, period, feed, region
-        HAVING max(own AND place = 0)
-    )
 SELECT
-    r.indicator AS indicator, u.title AS title, u.unit AS unit, r.region AS region, u.region_name AS region_name, u.level AS level,
+    r.indicator AS indicator, ifNull(i.title_zh, '') AS title, ifNull(i.unit, '') AS unit, r.region AS region, u.region_name AS region_name, u.level AS level,
     r.grain AS grain, r.period AS period, r.feed AS feed, r.source AS source,
     r.value AS reported,
     u.value AS rolled_up,
@@ -80,6 +35,7 @@ SELECT
     r.direct_below AS direct_below,
     reported - direct_below AS direct_difference,
     u.figures AS figures, u.children_reporting AS children_reporting, u.children AS children
-FROM reports AS r
-INNER JOIN (SELECT * FROM indicator_rollup WHERE from_below = 1) AS u ON u.indicator = r.indicator AND u.grain = r.grain AND u.period = r.period AND u.region = r.region
+FROM (SELECT * FROM figure_report FINAL WHERE _deleted = 0) AS r
+INNER JOIN (SELECT * FROM figure FINAL WHERE _deleted = 0 AND from_below = 1) AS u ON u.indicator = r.indicator AND u.grain = r.grain AND u.period = r.period AND u.region = r.region
+LEFT JOIN (SELECT code, title_zh, unit FROM indicator FINAL WHERE _deleted = 0) AS i ON i.code = r.indicator
 COMMENT '指标核对 / Indicator reconciliation: what a region reported against what lies below it adds up to'

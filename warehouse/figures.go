@@ -1,0 +1,319 @@
+package warehouse
+
+import (
+	"cmp"
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"math/big"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/ClickHouse/clickhouse-go/v2"
+	"github.com/apache/arrow/go/v17/arrow"
+	"github.com/apache/arrow/go/v17/arrow/array"
+
+	"github.com/headwater-data/headwater/internal/fault"
+)
+
+// The views over indicators answer from kept figures: the tables figure and figure_report hold what figure_live and report_live say. An
+// insert of observations leaves a mark for each period of an indicator that it touches, and so does whatever else figures are made of;
+// Refresh puts together anew what is marked. Figures are as old as the oldest mark, and never wrong for longer than that.
+
+// markColumns are the columns of an observation that a mark has.
+var markColumns = []string{"indicator", "grain", "period"}
+
+// mark says that the figures of these observations are to be put together anew. It comes after the insert and before anyone says that
+// the insert is done.
+func (w *Warehouse) mark(ctx context.Context, records []arrow.Record) error {
+	narrow := make([]arrow.Record, 0, len(records))
+	defer func() { release(narrow) }()
+	for _, record := range records {
+		var fields []arrow.Field
+		var columns []arrow.Array
+		for _, name := range markColumns {
+			at := record.Schema().FieldIndices(name)
+			if len(at) != 1 {
+				return fmt.Errorf("mark figures: the observations have %d columns %s, want 1", len(at), name)
+			}
+			fields, columns = append(fields, record.Schema().Field(at[0])), append(columns, record.Column(at[0]))
+		}
+		narrow = append(narrow, array.NewRecord(arrow.NewSchema(fields, nil), columns, record.NumRows()))
+	}
+	return w.wrap(w.insertArrow(ctx, "figure_mark", clickhouse.Settings{}, narrow), "mark figures")
+}
+
+// markAll says it of all figures.
+func (w *Warehouse) markAll(ctx context.Context, why string) error {
+	return w.exec(ctx, "mark all figures", "INSERT INTO "+w.table("figure_mark")+" (batch, indicator, grain, period) SELECT concat({why:String}, ' ', toString(generateUUIDv4())), '', '', 0",
+		clickhouse.Named("why", why))
+}
+
+// RefreshAll puts all figures together anew, as after somebody has changed the table of observations by hand.
+func (w *Warehouse) RefreshAll(ctx context.Context) (periods int, err error) {
+	if err := w.markAll(ctx, "asked for"); err != nil {
+		return 0, err
+	}
+	return w.Refresh(ctx)
+}
+
+const (
+	// chunkRows is how many observations one statement puts together, about: what their windows hold stays in memory.
+	chunkRows = 2_000_000
+	// marksAtOnce bounds what one pass of Refresh takes up.
+	marksAtOnce = 1000
+	// turnLapses is after how long without a sign of life a turn counts for nothing. It is longer than a statement may take.
+	turnLapses = 15 * time.Minute
+	// statementMost bounds one statement of a turn, on the server too.
+	statementMost = 10 * time.Minute
+)
+
+// Refresh puts all marked figures together and returns how many periods of indicators that were. It returns when none is marked any
+// more, also when another process has done it. Figures stay readable meanwhile.
+func (w *Warehouse) Refresh(ctx context.Context) (periods int, err error) {
+	for {
+		n, more, err := w.refreshSome(ctx)
+		periods += n
+		if err != nil || !more {
+			return periods, err
+		}
+	}
+}
+
+// unit is what the figures of one indicator, grain and year are put together from.
+type unit struct {
+	Indicator string `ch:"indicator"`
+	Grain     string `ch:"grain"`
+	Year      int64  `ch:"year"`
+	First     int64  `ch:"first"` // milliseconds since 1970 of the first period marked
+	Last      int64  `ch:"last"`
+	Periods   uint64 `ch:"periods"`
+	Rows      uint64 `ch:"rows"` // observations of the year, superseded ones included
+}
+
+func (w *Warehouse) refreshSome(ctx context.Context) (periods int, more bool, err error) {
+	if there, err := w.marked(ctx); err != nil || !there {
+		return 0, false, err
+	}
+	w.refreshing.Lock()
+	defer w.refreshing.Unlock()
+	turn, err := w.takeTurn(ctx)
+	if err != nil {
+		return 0, false, err
+	}
+	defer turn.giveBack(ctx)
+	// What is marked now is in the table: a mark comes after its rows.
+	var batches []string
+	if err := w.data.QueryRow(ctx, "SELECT groupArray(batch) FROM (SELECT DISTINCT batch FROM "+w.table("figure_mark")+" LIMIT {most:UInt64})", clickhouse.Named("most", uint64(marksAtOnce))).Scan(&batches); err != nil {
+		return 0, false, w.wrap(err, "read which figures are marked")
+	}
+	if len(batches) == 0 {
+		return 0, false, nil
+	}
+	units, err := w.units(ctx, batches)
+	if err != nil {
+		return 0, false, err
+	}
+	var version uint64
+	if err := w.data.QueryRow(ctx, "SELECT greatest(toUInt64(toUnixTimestamp64Micro(now64(6))), (SELECT max(_version) + 1 FROM "+w.table("figure")+"), (SELECT max(_version) + 1 FROM "+w.table("figure_report")+"))").Scan(&version); err != nil {
+		return 0, false, w.wrap(err, "choose the version of figures")
+	}
+	for _, condition := range chunks(units) {
+		for _, kept := range keptFigures {
+			if err := turn.goOn(ctx); err != nil {
+				return 0, false, err
+			}
+			if err := w.keep(ctx, kept, condition, version); err != nil {
+				return 0, false, err
+			}
+		}
+	}
+	if err := w.exec(ctx, "take marks off figures", "DELETE FROM "+w.table("figure_mark")+" WHERE batch IN {batches:Array(String)}", clickhouse.Named("batches", batches)); err != nil {
+		return 0, false, err
+	}
+	for _, u := range units {
+		periods += int(u.Periods)
+	}
+	return periods, len(batches) == marksAtOnce, nil
+}
+
+// marked reports whether any figure is.
+func (w *Warehouse) marked(ctx context.Context) (bool, error) {
+	var n uint64
+	err := w.data.QueryRow(ctx, "SELECT count() FROM (SELECT 1 FROM "+w.table("figure_mark")+" LIMIT 1)").Scan(&n)
+	return n > 0, w.wrap(err, "look for marked figures")
+}
+
+// units lists what the marks of the batches ask for, as far as there is anything to put together or to take away.
+func (w *Warehouse) units(ctx context.Context, batches []string) ([]unit, error) {
+	var units []unit
+	marks := "(SELECT indicator, grain, period FROM " + w.table("figure_mark") + " WHERE batch IN {batches:Array(String)})"
+	statement := `WITH
+	(SELECT count() FROM ` + marks + ` WHERE indicator = '') > 0 AS all_of_them,
+	there AS (SELECT toString(indicator) AS indicator, toString(grain) AS grain, toInt64(toYear(period)) AS year, count() AS n, min(period) AS first, max(period) AS last, uniq(period) AS periods
+		FROM ` + w.table("observation") + ` WHERE all_of_them OR indicator IN (SELECT indicator FROM ` + marks + `) GROUP BY indicator, grain, year),
+	kept AS (SELECT toString(indicator) AS indicator, toString(grain) AS grain, toInt64(toYear(period)) AS year, min(period) AS first, max(period) AS last, uniq(period) AS periods
+		FROM ` + w.table("figure") + ` WHERE all_of_them GROUP BY indicator, grain, year),
+	asked AS (SELECT toString(indicator) AS indicator, toString(grain) AS grain, toInt64(toYear(period)) AS year, min(period) AS first, max(period) AS last, uniq(period) AS periods
+		FROM ` + marks + ` WHERE indicator != '' GROUP BY indicator, grain, year)
+SELECT indicator, grain, year, toUnixTimestamp64Milli(min(first)) AS first, toUnixTimestamp64Milli(max(last)) AS last, max(p) AS periods, max(n) AS rows
+FROM
+(
+	SELECT indicator, grain, year, first, last, periods AS p, 0 AS n FROM asked
+	UNION ALL SELECT indicator, grain, year, first, last, periods AS p, 0 AS n FROM kept
+	UNION ALL SELECT indicator, grain, year, if(all_of_them, first, toDateTime64('2200-01-01 00:00:00', 3, 'Asia/Shanghai')) AS first,
+		if(all_of_them, last, toDateTime64('1900-01-01 00:00:00', 3, 'Asia/Shanghai')) AS last, if(all_of_them, periods, 0) AS p, n FROM there
+)
+GROUP BY indicator, grain, year
+HAVING periods > 0
+ORDER BY grain, year, indicator`
+	if err := w.data.Select(ctx, &units, statement, clickhouse.Named("batches", batches)); err != nil {
+		return nil, w.wrap(err, "read which figures are marked")
+	}
+	return units, nil
+}
+
+// chunks are conditions that together hold for all units, each for about chunkRows observations at most. Few observations are put
+// together whole: a statement takes a while to plan.
+func chunks(units []unit) []string {
+	if len(units) == 0 {
+		return nil
+	}
+	total := uint64(0)
+	var indicators []string
+	for _, u := range units {
+		total += u.Rows
+		indicators = append(indicators, u.Indicator)
+	}
+	slices.Sort(indicators)
+	indicators = slices.Compact(indicators)
+	if total <= chunkRows/4 && len(indicators) <= 1000 {
+		return []string{"indicator IN (" + quoteTexts(indicators) + ") AND grain IN (" + quoteTexts(grains(units)) + ") AND " + between(units)}
+	}
+	var out []string
+	for len(units) > 0 {
+		n, rows := 1, units[0].Rows
+		for n < len(units) && n < 1000 && units[n].Grain == units[0].Grain && units[n].Year == units[0].Year && rows+units[n].Rows <= chunkRows {
+			rows += units[n].Rows
+			n++
+		}
+		some := units[:n]
+		units = units[n:]
+		names := make([]string, n)
+		for i, u := range some {
+			names[i] = u.Indicator
+		}
+		out = append(out, "indicator IN ("+quoteTexts(names)+") AND grain = "+quoteText(some[0].Grain)+" AND "+between(some))
+	}
+	return out
+}
+
+func grains(units []unit) []string {
+	var out []string
+	for _, u := range units {
+		if !slices.Contains(out, u.Grain) {
+			out = append(out, u.Grain)
+		}
+	}
+	return out
+}
+
+func between(units []unit) string {
+	first := slices.MinFunc(units, func(a, b unit) int { return cmp.Compare(a.First, b.First) }).First
+	last := slices.MaxFunc(units, func(a, b unit) int { return cmp.Compare(a.Last, b.Last) }).Last
+	return fmt.Sprintf("period >= fromUnixTimestamp64Milli(%d, 'Asia/Shanghai') AND period <= fromUnixTimestamp64Milli(%d, 'Asia/Shanghai')", first, last)
+}
+
+func quoteTexts(texts []string) string {
+	quoted := make([]string, len(texts))
+	for i, t := range texts {
+		quoted[i] = quoteText(t)
+	}
+	return strings.Join(quoted, ", ")
+}
+
+// keptFigures are the tables that keep what a view says.
+var keptFigures = []struct{ table, view, columns string }{
+	{"figure", "figure_live", "indicator, grain, period, region, last_day, as_of, year, aggregation, value, numerator, denominator, from_below, reported, figures, children_reporting, children, ranks, known_at, region_name, level, parent"},
+	{"figure_report", "report_live", "indicator, grain, period, region, feed, last_day, value, source, direct_below"},
+}
+
+// keep brings a table up to what its view says where the condition holds. It may be repeated.
+func (w *Warehouse) keep(ctx context.Context, kept struct{ table, view, columns string }, condition string, version uint64) error {
+	ctx = clickhouse.Context(ctx, clickhouse.WithSettings(clickhouse.Settings{"max_execution_time": int(statementMost / time.Second)}))
+	table := w.table(kept.table)
+	if err := w.exec(ctx, "put figures together", fmt.Sprintf("INSERT INTO %s (%s, _version, _deleted) SELECT %s, %d, 0 FROM %s WHERE %s", table, kept.columns, kept.columns, version, w.table(kept.view), condition)); err != nil {
+		return err
+	}
+	return w.exec(ctx, "take figures away", fmt.Sprintf("INSERT INTO %s SELECT * REPLACE (%d AS _version, 1 AS _deleted) FROM %s FINAL WHERE %s AND _deleted = 0 AND _version < %d", table, version, table, condition, version))
+}
+
+// turn is the right to put figures together.
+type turn struct {
+	w      *Warehouse
+	holder string
+}
+
+// takeTurn waits until nobody else has the turn, and takes it. Who wants it says so first and looks then: of two, at least one sees the
+// other, and gives way for a moment.
+func (w *Warehouse) takeTurn(ctx context.Context) (*turn, error) {
+	t := &turn{w: w, holder: rand.Text()}
+	for {
+		others, err := t.others(ctx)
+		if err == nil && others == 0 {
+			if err = t.say(ctx, false); err == nil {
+				if others, err = t.others(ctx); err == nil && others == 0 {
+					return t, nil
+				}
+				t.giveBack(ctx)
+			}
+		}
+		if err != nil {
+			return nil, err
+		}
+		wait, err := rand.Int(rand.Reader, big.NewInt(int64(400*time.Millisecond)))
+		if err != nil {
+			return nil, err
+		}
+		select {
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		case <-time.After(100*time.Millisecond + time.Duration(wait.Int64())): // the server tells nobody that a turn is over
+		}
+	}
+}
+
+func (t *turn) say(ctx context.Context, ended bool) error {
+	return t.w.exec(ctx, "take the turn at figures", "INSERT INTO "+t.w.table("figure_turn")+" (holder, ended) SELECT {holder:String}, {ended:UInt8}",
+		clickhouse.Named("holder", t.holder), clickhouse.Named("ended", map[bool]uint8{true: 1}[ended]))
+}
+
+// others counts who else has the turn, or wants it.
+func (t *turn) others(ctx context.Context) (uint64, error) {
+	var n uint64
+	err := t.w.data.QueryRow(ctx, "SELECT count() FROM (SELECT holder FROM "+t.w.table("figure_turn")+" WHERE at > now64(3, 'UTC') - toIntervalSecond({lapses:UInt64}) AND holder != {holder:String} GROUP BY holder HAVING max(ended) = 0)",
+		clickhouse.Named("lapses", uint64(turnLapses/time.Second)), clickhouse.Named("holder", t.holder)).Scan(&n)
+	return n, t.w.wrap(err, "look whose turn it is")
+}
+
+// goOn says that the turn is still wanted. A process that was stopped for long has lost it.
+func (t *turn) goOn(ctx context.Context) error {
+	if err := t.say(ctx, false); err != nil {
+		return err
+	}
+	others, err := t.others(ctx)
+	if err == nil && others > 0 {
+		err = fault.Transient(errors.New("put figures together: the turn was lost to another process"))
+	}
+	return err
+}
+
+func (t *turn) giveBack(ctx context.Context) {
+	ctx, stop := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+	defer stop()
+	if err := t.say(ctx, true); err != nil {
+		t.w.log.Warn("the turn at figures was not given back; others wait for it", "for", turnLapses.String(), "error", err)
+	}
+}
