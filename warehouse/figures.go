@@ -94,7 +94,7 @@ type unit struct {
 }
 
 func (w *Warehouse) refreshSome(ctx context.Context) (periods int, more bool, err error) {
-	if there, err := w.marked(ctx); err != nil || !there {
+	if batches, err := w.batches(ctx); err != nil || len(batches) == 0 {
 		return 0, false, err
 	}
 	w.refreshing.Lock()
@@ -105,12 +105,9 @@ func (w *Warehouse) refreshSome(ctx context.Context) (periods int, more bool, er
 	}
 	defer turn.giveBack(ctx)
 	// What is marked now is in the table: a mark comes after its rows.
-	var batches []string
-	if err := w.data.QueryRow(ctx, "SELECT groupArray(batch) FROM (SELECT DISTINCT batch FROM "+w.table("figure_mark")+" LIMIT {most:UInt64})", clickhouse.Named("most", uint64(marksAtOnce))).Scan(&batches); err != nil {
-		return 0, false, w.wrap(err, "read which figures are marked")
-	}
-	if len(batches) == 0 {
-		return 0, false, nil
+	batches, err := w.batches(ctx)
+	if err != nil || len(batches) == 0 {
+		return 0, false, err
 	}
 	units, err := w.units(ctx, batches)
 	if err != nil {
@@ -139,11 +136,11 @@ func (w *Warehouse) refreshSome(ctx context.Context) (periods int, more bool, er
 	return periods, len(batches) == marksAtOnce, nil
 }
 
-// marked reports whether any figure is.
-func (w *Warehouse) marked(ctx context.Context) (bool, error) {
-	var n uint64
-	err := w.data.QueryRow(ctx, "SELECT count() FROM (SELECT 1 FROM "+w.table("figure_mark")+" LIMIT 1)").Scan(&n)
-	return n > 0, w.wrap(err, "look for marked figures")
+// batches lists inserts that left marks, marksAtOnce at most.
+func (w *Warehouse) batches(ctx context.Context) ([]string, error) {
+	var batches []string
+	err := w.data.QueryRow(ctx, "SELECT groupArray(batch) FROM (SELECT DISTINCT batch FROM "+w.table("figure_mark")+" LIMIT {most:UInt64})", clickhouse.Named("most", uint64(marksAtOnce))).Scan(&batches)
+	return batches, w.wrap(err, "read which figures are marked")
 }
 
 // units lists what the marks of the batches ask for, as far as there is anything to put together or to take away.

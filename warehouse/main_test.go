@@ -28,6 +28,7 @@ type bench struct {
 	server clickhousetest.Server
 	mem    *memory.CheckedAllocator
 	ctx    context.Context
+	config warehouse.Config
 }
 
 // open gives an empty database; migrated one with everything in it.
@@ -36,10 +37,11 @@ func open(t testing.TB) *bench {
 	server := clickhousetest.Start(t)
 	mem := memory.NewCheckedAllocator(memory.DefaultAllocator)
 	b := &bench{t: t, server: server, mem: mem, ctx: context.Background()}
-	w, err := warehouse.Open(b.ctx, warehouse.Config{
+	b.config = warehouse.Config{
 		Addr: server.Addr, User: server.User, Password: secret.New(server.Password), Database: server.Database(t), Allocator: mem,
 		Logger: slog.New(slog.NewTextHandler(testLog{t}, nil)),
-	})
+	}
+	w, err := warehouse.Open(b.ctx, b.config)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -74,6 +76,12 @@ func (l testLog) Write(line []byte) (int, error) {
 func (b *bench) sql(statement string) []string {
 	b.t.Helper()
 	b.refresh()
+	return b.raw(statement)
+}
+
+// raw is sql with figures as they are kept.
+func (b *bench) raw(statement string) []string {
+	b.t.Helper()
 	text := strings.TrimSuffix(b.server.Exec(b.t, strings.ReplaceAll(statement, "$db", b.Database())), "\n")
 	if text == "" {
 		return nil
@@ -89,6 +97,22 @@ func (b *bench) refresh() {
 	if _, err := b.Refresh(b.ctx); err != nil {
 		b.t.Fatal(err)
 	}
+}
+
+// Rollup, Disagreements and Variances are the warehouse's, with all figures put together.
+func (b *bench) Rollup(ctx context.Context, q warehouse.RollupQuery) ([]warehouse.Figure, error) {
+	b.refresh()
+	return b.Warehouse.Rollup(ctx, q)
+}
+
+func (b *bench) Disagreements(ctx context.Context, q warehouse.DisagreementQuery) ([]warehouse.Disagreement, error) {
+	b.refresh()
+	return b.Warehouse.Disagreements(ctx, q)
+}
+
+func (b *bench) Variances(ctx context.Context, f warehouse.VarianceFilter) ([]warehouse.Variance, error) {
+	b.refresh()
+	return b.Warehouse.Variances(ctx, f)
 }
 
 // observation is one record of the schema observation with what matters of its lineage.
