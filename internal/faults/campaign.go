@@ -439,7 +439,8 @@ func (c *campaign) recovery(ctx context.Context) error {
 	return c.settle(ctx)
 }
 
-// protocol takes the time of flushes of full size that nobody disturbs: all of claims, intents (with the shape that they name)
+// protocol takes the time of large flushes that nobody disturbs, as a backlog gives them (smaller ones end sooner, and the protocol is
+// a larger part of them): all of claims, intents (with the shape that they name)
 // and final commits, against the whole, from when a flush's rows are in hand to its final commit.
 func (c *campaign) protocol(ctx context.Context, i *instance) error {
 	if err := i.stop(); err != nil {
@@ -449,8 +450,8 @@ func (c *campaign) protocol(ctx context.Context, i *instance) error {
 		return err
 	}
 	usual := c.work.scale
-	c.work.scale = 100_000
-	for range 3 {
+	c.work.scale = 400_000 // a flush that has so much to take up takes 1,000,000
+	for range 2 {
 		for file := range c.work.figures {
 			if err := c.work.changeFigures(file); err != nil {
 				return err
