@@ -42,7 +42,7 @@ func (w *Warehouse) mark(ctx context.Context, records []arrow.Record) error {
 		}
 		narrow = append(narrow, array.NewRecord(arrow.NewSchema(fields, nil), columns, record.NumRows()))
 	}
-	return w.wrap(w.insertArrow(ctx, "figure_mark", clickhouse.Settings{}, narrow), "mark figures")
+	return w.wrap(w.insertArrow(ctx, "figure_mark", clickhouse.Settings{"optimize_on_insert": 1}, narrow), "mark figures")
 }
 
 // markAll says it of all figures.
@@ -145,29 +145,45 @@ func (w *Warehouse) batches(ctx context.Context) ([]string, error) {
 
 // units lists what the marks of the batches ask for, as far as there is anything to put together or to take away.
 func (w *Warehouse) units(ctx context.Context, batches []string) ([]unit, error) {
-	var units []unit
+	named := clickhouse.Named("batches", batches)
 	marks := "(SELECT indicator, grain, period FROM " + w.table("figure_mark") + " WHERE batch IN {batches:Array(String)})"
-	statement := `WITH
-	(SELECT count() FROM ` + marks + ` WHERE indicator = '') > 0 AS all_of_them,
-	there AS (SELECT toString(indicator) AS indicator, toString(grain) AS grain, toInt64(toYear(period)) AS year, count() AS n, min(period) AS first, max(period) AS last, uniq(period) AS periods
-		FROM ` + w.table("observation") + ` WHERE all_of_them OR indicator IN (SELECT indicator FROM ` + marks + `) GROUP BY indicator, grain, year),
-	kept AS (SELECT toString(indicator) AS indicator, toString(grain) AS grain, toInt64(toYear(period)) AS year, min(period) AS first, max(period) AS last, uniq(period) AS periods
-		FROM ` + w.table("figure") + ` WHERE all_of_them GROUP BY indicator, grain, year),
-	asked AS (SELECT toString(indicator) AS indicator, toString(grain) AS grain, toInt64(toYear(period)) AS year, min(period) AS first, max(period) AS last, uniq(period) AS periods
-		FROM ` + marks + ` WHERE indicator != '' GROUP BY indicator, grain, year)
-SELECT indicator, grain, year, toUnixTimestamp64Milli(min(first)) AS first, toUnixTimestamp64Milli(max(last)) AS last, max(p) AS periods, max(n) AS rows
-FROM
-(
-	SELECT indicator, grain, year, first, last, periods AS p, 0 AS n FROM asked
-	UNION ALL SELECT indicator, grain, year, first, last, periods AS p, 0 AS n FROM kept
-	UNION ALL SELECT indicator, grain, year, if(all_of_them, first, toDateTime64('2200-01-01 00:00:00', 3, 'Asia/Shanghai')) AS first,
-		if(all_of_them, last, toDateTime64('1900-01-01 00:00:00', 3, 'Asia/Shanghai')) AS last, if(all_of_them, periods, 0) AS p, n FROM there
-)
-GROUP BY indicator, grain, year
-HAVING periods > 0
-ORDER BY grain, year, indicator`
-	if err := w.data.Select(ctx, &units, statement, clickhouse.Named("batches", batches)); err != nil {
+	var all bool
+	if err := w.data.QueryRow(ctx, "SELECT countIf(indicator = '') > 0 FROM "+marks, named).Scan(&all); err != nil {
 		return nil, w.wrap(err, "read which figures are marked")
+	}
+	of := func(table, condition string) string {
+		return "SELECT toString(indicator) AS indicator, toString(grain) AS grain, toInt64(toYear(period)) AS year, toUnixTimestamp64Milli(period) AS at FROM " + table + " WHERE " + condition
+	}
+	// What is put together may be new, or gone.
+	from := of(marks, "indicator != ''")
+	if all {
+		from = of(w.table("observation"), "1") + " UNION ALL " + of(w.table("figure"), "1")
+	}
+	var units []unit
+	if err := w.data.Select(ctx, &units, "SELECT indicator, grain, year, min(at) AS first, max(at) AS last, uniq(at) AS periods, toUInt64(0) AS rows FROM ("+from+
+		") GROUP BY indicator, grain, year ORDER BY grain, year, indicator", named); err != nil {
+		return nil, w.wrap(err, "read which figures are marked")
+	}
+	indicators := make([]string, len(units))
+	for i, u := range units {
+		indicators[i] = u.Indicator
+	}
+	slices.Sort(indicators)
+	var counts []unit
+	if err := w.data.Select(ctx, &counts, "SELECT toString(indicator) AS indicator, toString(grain) AS grain, toInt64(toYear(period)) AS year, count() AS rows FROM "+w.table("observation")+
+		" WHERE indicator IN {indicators:Array(String)} GROUP BY indicator, grain, year", clickhouse.Named("indicators", slices.Compact(indicators))); err != nil {
+		return nil, w.wrap(err, "count observations")
+	}
+	type place struct {
+		indicator, grain string
+		year             int64
+	}
+	rows := map[place]uint64{}
+	for _, c := range counts {
+		rows[place{c.Indicator, c.Grain, c.Year}] = c.Rows
+	}
+	for i, u := range units {
+		units[i].Rows = rows[place{u.Indicator, u.Grain, u.Year}]
 	}
 	return units, nil
 }
@@ -244,7 +260,8 @@ func (w *Warehouse) keep(ctx context.Context, kept struct{ table, view, columns 
 	if err := w.exec(ctx, "put figures together", fmt.Sprintf("INSERT INTO %s (%s, _version, _deleted) SELECT %s, %d, 0 FROM %s WHERE %s", table, kept.columns, kept.columns, version, w.table(kept.view), condition)); err != nil {
 		return err
 	}
-	return w.exec(ctx, "take figures away", fmt.Sprintf("INSERT INTO %s SELECT * REPLACE (%d AS _version, 1 AS _deleted) FROM %s FINAL WHERE %s AND _deleted = 0 AND _version < %d", table, version, table, condition, version))
+	// The condition stands within: beside the replaced columns it would mean these.
+	return w.exec(ctx, "take figures away", fmt.Sprintf("INSERT INTO %s SELECT * REPLACE (%d AS _version, 1 AS _deleted) FROM (SELECT * FROM %s FINAL WHERE %s AND _deleted = 0 AND _version < %d)", table, version, table, condition, version))
 }
 
 // turn is the right to put figures together.
@@ -256,8 +273,8 @@ type turn struct {
 // takeTurn waits until nobody else has the turn, and takes it. Who wants it says so first and looks then: of two, at least one sees the
 // other, and gives way for a moment.
 func (w *Warehouse) takeTurn(ctx context.Context) (*turn, error) {
-	t := &turn{w: w, holder: rand.Text()}
 	for {
+		t := &turn{w: w, holder: rand.Text()} // whoever has given way is another one when they come back
 		others, err := t.others(ctx)
 		if err == nil && others == 0 {
 			if err = t.say(ctx, false); err == nil {
@@ -295,16 +312,17 @@ func (t *turn) others(ctx context.Context) (uint64, error) {
 	return n, t.w.wrap(err, "look whose turn it is")
 }
 
-// goOn says that the turn is still wanted. A process that was stopped for long has lost it.
+// goOn says that the turn is still wanted. A process that was stopped for so long that the turn has lapsed has lost it.
 func (t *turn) goOn(ctx context.Context) error {
-	if err := t.say(ctx, false); err != nil {
-		return err
+	var has bool
+	if err := t.w.data.QueryRow(ctx, "SELECT max(at) > now64(3, 'UTC') - toIntervalSecond({lapses:UInt64}) FROM "+t.w.table("figure_turn")+" WHERE holder = {holder:String}",
+		clickhouse.Named("lapses", uint64(turnLapses/time.Second)), clickhouse.Named("holder", t.holder)).Scan(&has); err != nil {
+		return t.w.wrap(err, "look whose turn it is")
 	}
-	others, err := t.others(ctx)
-	if err == nil && others > 0 {
-		err = fault.Transient(errors.New("put figures together: the turn was lost to another process"))
+	if !has {
+		return fault.Transient(errors.New("put figures together: the turn has lapsed"))
 	}
-	return err
+	return t.say(ctx, false)
 }
 
 func (t *turn) giveBack(ctx context.Context) {

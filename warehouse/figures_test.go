@@ -26,7 +26,10 @@ func (b *bench) kept(what string) {
 		}
 		live := read(map[string]string{"figure": "figure_live", "figure_report": "report_live"}[table])
 		if got := read(table + " FINAL WHERE _deleted = 0"); !slices.Equal(got, live) {
-			b.t.Errorf("%s: %s keeps\n%s\nwant\n%s", what, table, strings.Join(got, "\n"), strings.Join(live, "\n"))
+			without := func(rows, others []string) string {
+				return strings.Join(slices.DeleteFunc(slices.Clone(rows), func(r string) bool { return slices.Contains(others, r) }), "\n")
+			}
+			b.t.Errorf("%s: %s keeps wrongly\n%s\nand lacks\n%s", what, table, without(got, live), without(live, got))
 		}
 	}
 }

@@ -72,6 +72,7 @@ func everything(ctx context.Context, b *bench) error {
 	quarantined := quarantineRow(5, 0)
 	held := ledgerRow(0, 5, 0)
 	for _, step := range []func() error{
+		func() error { _, err := b.Refresh(ctx); return err },
 		func() error {
 			_, err := b.Missing(ctx, observationSchema(b.t), flush(offset, offset+1), records)
 			return err

@@ -97,8 +97,6 @@ var viewPlacings = map[string]placing{
 	"observation_current":      {region: "region", days: []string{periodEnd}},
 	"observation_placed":       {region: "region", days: []string{periodEnd}},
 	"observation_cell":         {region: "region", days: []string{periodEnd}},
-	"figure_live":              {region: "region", days: []string{"last_day"}},
-	"report_live":              {region: "region", days: []string{"last_day"}},
 	"observation_history":      {region: "region", days: []string{periodEnd}},
 	"correction":               {region: "region", days: []string{periodEnd}},
 	"lineage":                  {region: "region", days: []string{periodEnd}},
@@ -135,8 +133,8 @@ var viewPlacings = map[string]placing{
 var (
 	closedViews  = []string{"quarantine_open"}
 	closedTables = []string{"audit", "undecodable", "shape"}
-	// wholeViews are for readers of all regions only: what is out of a reader's sight would be told as missing.
-	wholeViews = []string{"missing_link"}
+	// wholeViews are for readers of all regions only: what is out of a reader's sight would be told as missing, or not be counted.
+	wholeViews = []string{"missing_link", "figure_live", "report_live"}
 )
 
 // narrowTables are those of which readers see a few columns, because a view tells them.

@@ -6,6 +6,7 @@ GRANT SELECT(name, database, table, active, modification_time, level) ON system.
 GRANT SELECT(name) ON system.settings TO `headwater_loader_role`;
 GRANT SELECT ON `headwater`.* TO `headwater_loader_role`;
 GRANT INSERT ON `headwater`.* TO `headwater_loader_role`;
+GRANT ALTER DELETE ON `headwater`.figure_mark TO `headwater_loader_role`;
 GRANT CREATE TABLE, DROP TABLE ON `headwater`._scratch_* TO `headwater_loader_role`;
 GRANT TABLE ENGINE ON Memory TO `headwater_loader_role`;
 GRANT CREATE DATABASE ON `headwater`.* TO `headwater_loader_role`;
@@ -26,6 +27,7 @@ GRANT SELECT(name, database, table, active, modification_time, level) ON system.
 GRANT SELECT(name) ON system.settings TO `headwater_operator_role`;
 GRANT SELECT ON `headwater`.* TO `headwater_operator_role`;
 GRANT INSERT ON `headwater`.* TO `headwater_operator_role`;
+GRANT ALTER DELETE ON `headwater`.figure_mark TO `headwater_operator_role`;
 GRANT CREATE TABLE, DROP TABLE ON `headwater`._scratch_* TO `headwater_operator_role`;
 GRANT TABLE ENGINE ON Memory TO `headwater_operator_role`;
 CREATE USER IF NOT EXISTS `headwater_operator` HOST NONE;
@@ -40,6 +42,7 @@ GRANT SELECT(name, database, table, active, modification_time, level) ON system.
 GRANT SELECT(name) ON system.settings TO `headwater_rebuilder_role`;
 GRANT SELECT ON `headwater`.* TO `headwater_rebuilder_role`;
 GRANT INSERT ON `headwater`.* TO `headwater_rebuilder_role`;
+GRANT ALTER DELETE ON `headwater`.figure_mark TO `headwater_rebuilder_role`;
 GRANT CREATE TABLE, DROP TABLE ON `headwater`._scratch_* TO `headwater_rebuilder_role`;
 GRANT TABLE ENGINE ON Memory TO `headwater_rebuilder_role`;
 GRANT CREATE DATABASE ON `headwater`.* TO `headwater_rebuilder_role`;
@@ -93,10 +96,14 @@ GRANT SELECT ON `headwater`.`variance_event` TO `headwater_reader_role`;
 GRANT SELECT ON `headwater`.`water_reading` TO `headwater_reader_role`;
 GRANT SELECT ON `headwater`.`water_section` TO `headwater_reader_role`;
 GRANT SELECT ON `headwater`.region_path TO `headwater_reader_role`;
+GRANT SELECT ON `headwater`.figure TO `headwater_reader_role`;
+GRANT SELECT ON `headwater`.figure_report TO `headwater_reader_role`;
 GRANT SELECT ON `headwater`.observation_current TO `headwater_reader_role`;
 GRANT SELECT ON `headwater`.target_current TO `headwater_reader_role`;
 GRANT SELECT ON `headwater`.observation_placed TO `headwater_reader_role`;
 GRANT SELECT ON `headwater`.observation_cell TO `headwater_reader_role`;
+GRANT SELECT ON `headwater`.figure_live TO `headwater_reader_role`;
+GRANT SELECT ON `headwater`.report_live TO `headwater_reader_role`;
 GRANT SELECT ON `headwater`.indicator_rollup TO `headwater_reader_role`;
 GRANT SELECT ON `headwater`.indicator_reconciliation TO `headwater_reader_role`;
 GRANT SELECT ON `headwater`.indicator_trend TO `headwater_reader_role`;
