@@ -842,6 +842,17 @@ func TestBinlogBearsLosses(t *testing.T) {
 	}); !connectors.IsTransient(err) {
 		t.Errorf("a connection that was lost: %v", err)
 	}
+	// One that is followed, without anything that it has to say.
+	for _, err := range src.(connectors.Follower).Follow(t.Context(), connectors.Stream{Name: "s"}, m.cursor, connectors.Following{Enough: make(chan struct{})}) {
+		if err == nil {
+			server.Kill(t)
+			continue
+		}
+		if !connectors.IsTransient(err) {
+			t.Errorf("a server that was killed while it was followed: %v", err)
+		}
+	}
+	server.Start(t)
 	if err := within(1, func() { server.Pause(t) }); !connectors.IsTransient(err) || !strings.Contains(err.Error(), "silent") {
 		t.Errorf("a server that is silent: %v", err)
 	}
