@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
-	"net"
 	"slices"
 	"strconv"
 	"strings"
@@ -136,33 +135,9 @@ func (d *mariadbDialect) followBinlog(ctx context.Context, after gtids) (*binlog
 }
 
 func (d *mariadbDialect) openBinlog(ctx context.Context, after gtids, stays time.Duration) (*binlogConn, error) {
-	options := []client.Option{}
-	if d.server.tls != nil {
-		options = append(options, func(c *client.Conn) error { c.SetTLSConfig(d.server.tls.Clone()); return nil })
-	}
-	dialed := make(chan net.Conn, 1)
-	dial := func(ctx context.Context, network, address string) (net.Conn, error) {
-		conn, err := d.server.dial(ctx, network, address)
-		if err == nil {
-			dialed <- conn
-		}
-		return conn, err
-	}
-	// The handshake knows no context: who cancels closes the connection under it.
-	over := context.AfterFunc(ctx, func() {
-		select {
-		case conn := <-dialed:
-			_ = conn.Close()
-		default:
-		}
-	})
-	conn, err := client.ConnectWithDialer(ctx, "tcp", net.JoinHostPort(d.server.host, strconv.Itoa(d.server.port)), d.server.user, d.server.password.Reveal(), "", dial, options...)
-	over()
+	conn, err := d.handshake(ctx, "")
 	if err != nil {
-		if ctx.Err() != nil {
-			return nil, ctx.Err()
-		}
-		return nil, driverError(err)
+		return nil, err
 	}
 	b := &binlogConn{conn: conn, parser: replication.NewBinlogParser(), stays: stays}
 	b.stop = context.AfterFunc(ctx, func() { _ = conn.Close() })

@@ -10,6 +10,7 @@ import (
 	"maps"
 	"slices"
 
+	"github.com/apache/arrow/go/v17/arrow/array"
 	gomysql "github.com/go-mysql-org/go-mysql/mysql"
 	"github.com/go-mysql-org/go-mysql/replication"
 	"github.com/go-sql-driver/mysql"
@@ -53,11 +54,49 @@ type binlogRelation struct {
 	rows     *binlogRow
 }
 
-// binlogRow is a row of the binlog, in the order of the batch's columns.
-type binlogRow struct{ mariadbRows }
+// binlogRow is a row of the binlog, in the order of the batch's columns. Whole numbers and floats are such, all else is bytes.
+type binlogRow struct {
+	columns []mariadbColumn
+	list    []field
+	values  []driver.Value
+}
 
-func (r *binlogRow) next() bool   { return false }
-func (r *binlogRow) close() error { return nil }
+func (r *binlogRow) fields() []field { return r.list }
+func (r *binlogRow) next() bool      { return false }
+func (r *binlogRow) close() error    { return nil }
+
+func (r *binlogRow) put(i int, to array.Builder) error {
+	switch v := r.values[i].(type) {
+	case nil:
+		to.AppendNull()
+		return nil
+	case []byte:
+		return r.columns[i].putText(v, to)
+	default:
+		return putNumber(v, to)
+	}
+}
+
+func (r *binlogRow) value(i int) (value, bool) {
+	switch v := r.values[i].(type) {
+	case nil:
+		return value{}, false
+	case []byte:
+		return value{r.columns[i].kind, r.columns[i].textOf(v)}, true
+	default:
+		return value{r.columns[i].kind, r.columns[i].textOf([]byte(numberText(v)))}, true
+	}
+}
+
+func (r *binlogRow) size(i int) int {
+	switch v := r.values[i].(type) {
+	case nil:
+		return 0
+	case []byte:
+		return len(v)
+	}
+	return 8
+}
 
 const (
 	preparedXA  = 64 // flags of MariaDB's event of a GTID
