@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"strconv"
 	"time"
+
+	"github.com/headwater-data/headwater/connectors"
 )
 
 // errAltered says that the table was altered after the catalogue had been asked: it has to be asked anew before rows of then can be read.
@@ -63,7 +65,10 @@ func (s *binlogStream) attend(ctx context.Context) error {
 		}
 		return err
 	}
-	if e != nil {
+	if s.checking {
+		if e == nil {
+			return connectors.Transient(fmt.Errorf("the server ended its binlog before the transaction at %v", s.state))
+		}
 		if err := take(e); err != nil {
 			return err
 		}

@@ -142,13 +142,15 @@ func (f *binlogFollower) streaming() *binlogStream {
 
 func (s *binlogStream) read(ctx context.Context) error {
 	log, e, err := s.open(ctx, s.d.connectBinlog)
-	if err == nil && e == nil {
-		e, err = s.first(log)
-	}
 	if err != nil {
 		return s.unreadable(err)
 	}
 	defer log.close()
+	if !s.checking {
+		if e, err = s.first(log); err != nil {
+			return s.unreadable(err)
+		}
+	}
 	for ; ; e, err = log.next() {
 		if err != nil {
 			return s.unreadable(fmt.Errorf("read the binlog: %w", err))
@@ -171,8 +173,8 @@ func (s *binlogStream) read(ctx context.Context) error {
 }
 
 // open opens the log one transaction before the position, where that is known and still there, and returns that one's first event. It must
-// be the one that was read: a server that was restored from a backup, or whose log was reset, may have come past the same number. Else the
-// log begins at the position, and nothing of it has been read yet.
+// be the one that was read: a server that was restored from a backup, or whose log was reset, may have come past the same number. Else
+// nothing is checked: the log begins at the position, and nothing of it has been read yet.
 func (s *binlogStream) open(ctx context.Context, connect func(ctx context.Context, after gtids) (*binlogConn, error)) (*binlogConn, *binlogEvent, error) {
 	if s.at.Mark != 0 {
 		before, err := parseGTIDs(s.at.Before)

@@ -67,7 +67,7 @@ func (d *mariadbDialect) handshake(ctx context.Context, database string) (*clien
 		if d.server.tls != nil {
 			c.SetTLSConfig(d.server.tls.Clone())
 		}
-		return nil
+		return c.SetCollation("utf8mb4_general_ci") // names of users and databases are in UTF-8
 	})
 	over()
 	if err == nil {
