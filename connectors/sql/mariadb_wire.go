@@ -108,7 +108,7 @@ func (c *loginConn) Read(b []byte) (int, error) {
 	}
 	if c.open && err == nil {
 		if c.said = append(c.said, b[:n]...); bytes.Contains(c.said, []byte(gomysql.AUTH_CLEAR_PASSWORD)) {
-			err = mysql.ErrCleartextPassword
+			n, err = 0, mysql.ErrCleartextPassword // what asks for it is not handed on
 		}
 	}
 	if err != nil && c.err == nil {
