@@ -329,9 +329,10 @@ func daysOf(year, month int64) int64 {
 	return 31
 }
 
+func notATime(text []byte) error { return fmt.Errorf("the value %.40s is not a time", text) }
+
 // clockMicros counts microseconds of a time of day, or of an amount of time when hours has more digits.
 func clockMicros(text []byte) (int64, error) {
-	bad := fmt.Errorf("the value %.40s is not a time", text)
 	clock := text
 	fraction := int64(0)
 	for i, c := range text {
@@ -340,7 +341,7 @@ func clockMicros(text []byte) (int64, error) {
 		}
 		n, ok := fixedDigits(text[i+1:])
 		if !ok || len(text)-i-1 > 6 {
-			return 0, bad
+			return 0, notATime(text)
 		}
 		for range 6 - (len(text) - i - 1) {
 			n *= 10
@@ -349,13 +350,13 @@ func clockMicros(text []byte) (int64, error) {
 		break
 	}
 	if len(clock) < 8 || clock[len(clock)-3] != ':' || clock[len(clock)-6] != ':' {
-		return 0, bad
+		return 0, notATime(text)
 	}
 	h, okH := fixedDigits(clock[:len(clock)-6])
 	m, okM := fixedDigits(clock[len(clock)-5 : len(clock)-3])
 	s, okS := fixedDigits(clock[len(clock)-2:])
 	if !okH || !okM || !okS {
-		return 0, bad
+		return 0, notATime(text)
 	}
 	return (h*3600+m*60+s)*1_000_000 + fraction, nil
 }
@@ -374,7 +375,7 @@ func (d *mariadbDialect) putDate(text []byte, to array.Builder) error {
 
 func (d *mariadbDialect) putTimestamp(text []byte, to array.Builder) error {
 	if len(text) < 19 || text[10] != ' ' {
-		return fmt.Errorf("the value %.40s is not a time", text)
+		return notATime(text)
 	}
 	days, err := civilDays(text[:10])
 	if errors.Is(err, errZeroDate) && d.zeroIsNull {
