@@ -2,6 +2,7 @@ package sql
 
 import (
 	"bytes"
+	"crypto/tls"
 	"encoding/binary"
 	"errors"
 	"io"
@@ -18,6 +19,7 @@ import (
 	"github.com/go-sql-driver/mysql"
 
 	"github.com/headwater-data/headwater/connectors"
+	"github.com/headwater-data/headwater/internal/fault"
 	"github.com/headwater-data/headwater/internal/secret"
 	"github.com/headwater-data/headwater/internal/testdb"
 )
@@ -178,18 +180,19 @@ func (readConn) SetDeadline(time.Time) error      { return nil }
 func (readConn) SetReadDeadline(time.Time) error  { return nil }
 func (readConn) SetWriteDeadline(time.Time) error { return nil }
 
-// TestNobodyIsGivenThePasswordAsItIs has a server, or who stands in its place, that asks for it where nothing encrypts it.
-func TestNobodyIsGivenThePasswordAsItIs(t *testing.T) {
-	t.Parallel()
+// greeter stands in a server's place: it greets, without encryption, and asks for another way of logging in. What it hears is on the channel
+// that it returns.
+func greeter(t *testing.T, plugin string) (port int, heard <-chan []byte) {
+	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close()
-	heard := make(chan []byte, 1)
+	t.Cleanup(func() { _ = l.Close() })
+	told := make(chan []byte, 1)
 	go func() {
 		var all []byte
-		defer func() { heard <- all }()
+		defer func() { told <- all }()
 		conn, err := l.Accept()
 		if err != nil {
 			return
@@ -199,7 +202,7 @@ func TestNobodyIsGivenThePasswordAsItIs(t *testing.T) {
 		greeting = append(greeting, 0xff, 0xf7, 45, 2, 0, 0xff, 0x81, 21) // it can do everything but encryption
 		greeting = append(greeting, make([]byte, 10)...)
 		greeting = append(greeting, "saltsaltsalt\x00mysql_native_password\x00"...)
-		for i, p := range [][]byte{greeting, append([]byte{0xfe}, "mysql_clear_password\x00"...)} {
+		for i, p := range [][]byte{greeting, append([]byte{0xfe}, plugin+"\x00"...)} {
 			if _, err := conn.Write(append([]byte{byte(len(p)), 0, 0, byte(2 * i)}, p...)); err != nil {
 				return
 			}
@@ -210,12 +213,35 @@ func TestNobodyIsGivenThePasswordAsItIs(t *testing.T) {
 			}
 		}
 	}()
-	d := &mariadbDialect{called: "mariadb", server: server{host: "127.0.0.1", port: l.Addr().(*net.TCPAddr).Port, user: "u", password: secret.New("s3cret"), database: "d", networkTimeout: time.Minute}}
-	if _, err = d.connect(t.Context()); !errors.Is(err, mysql.ErrCleartextPassword) {
-		t.Errorf("got %v", err)
-	}
-	if all := <-heard; !bytes.Contains(all, []byte("mysql_native_password")) || bytes.Contains(all, []byte("s3cret")) {
-		t.Errorf("the server was told %q", all)
+	return l.Addr().(*net.TCPAddr).Port, told
+}
+
+// TestNobodyIsGivenThePasswordAsItIs has a server, or who stands in its place, that asks for it where nothing encrypts it; one that cannot
+// encrypt; and one that asks for what nobody knows. Each is for somebody to mend.
+func TestNobodyIsGivenThePasswordAsItIs(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		plugin string
+		tls    *tls.Config
+		want   error
+		says   string
+	}{
+		"as it is":           {"mysql_clear_password", nil, mysql.ErrCleartextPassword, "of the usual kind"},
+		"without encryption": {"mysql_clear_password", &tls.Config{ServerName: "localhost"}, mysql.ErrNoTLS, "given a certificate"},
+		"in an unknown way":  {"a_plugin_of_theirs", nil, mysql.ErrUnknownPlugin, "of the usual kind"},
+	} {
+		port, heard := greeter(t, c.plugin)
+		d := &mariadbDialect{called: "mariadb", server: server{host: "127.0.0.1", port: port, user: "u", password: secret.New("s3cret"), database: "d", tls: c.tls, networkTimeout: time.Minute}}
+		_, err := d.connect(t.Context())
+		if !errors.Is(err, c.want) {
+			t.Errorf("%s: got %v", name, err)
+		}
+		if err := d.fail(err); fault.KindOf(err) != fault.KindEnvironment || !strings.Contains(err.Error(), c.says) {
+			t.Errorf("%s: %v, said as %v", name, fault.KindOf(err), err)
+		}
+		if all := <-heard; bytes.Contains(all, []byte("mysql_native_password")) != (c.tls == nil) || bytes.Contains(all, []byte("s3cret")) {
+			t.Errorf("%s: the server was told %q", name, all)
+		}
 	}
 }
 
