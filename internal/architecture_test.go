@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"maps"
 	"os"
+	"os/exec"
 	"path"
 	"path/filepath"
 	"slices"
@@ -110,6 +111,32 @@ var rules = []struct {
 		from:  []string{"examples/air", "examples/epidemic", "examples/livelihood"},
 		never: []string{""},
 	},
+}
+
+// TestNoProgramImportsTesting follows what programs import: what starts servers for tests starts them for the demo and the benchmarks,
+// too. Of others' packages, Thrift (for Parquet) has a logger for tests, and is left alone.
+func TestNoProgramImportsTesting(t *testing.T) {
+	t.Parallel()
+	list := func(args ...string) []string {
+		command := exec.CommandContext(t.Context(), "go", append([]string{"list"}, args...)...)
+		command.Dir = ".."
+		var complaints strings.Builder
+		command.Stderr = &complaints
+		out, err := command.Output()
+		if err != nil {
+			t.Fatalf("%v: %v\n%s", command.Args, err, complaints.String())
+		}
+		return strings.Fields(string(out))
+	}
+	programs := list("-f", `{{if eq .Name "main"}}{{.ImportPath}}{{end}}`, "./...")
+	if !slices.Contains(programs, module+"/cmd/headwater") {
+		t.Fatalf("the programs are %v, without headwater itself", programs)
+	}
+	for _, imported := range list(append([]string{"-deps", "-f", "{{range .Imports}}{{if eq . \"testing\"}}{{$.ImportPath}}{{end}}{{end}}"}, programs...)...) {
+		if strings.HasPrefix(imported, module+"/") {
+			t.Errorf("%s imports testing, and a program imports it", imported)
+		}
+	}
 }
 
 func TestImportsRunOneWay(t *testing.T) {

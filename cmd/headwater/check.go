@@ -33,11 +33,11 @@ changes nothing. Exit code 3 when something does not work.`,
   headwater check --online hotline
   headwater check --project examples/livelihood
   headwater check --json | jq '.problems[].message'`,
-		Args: func(cmd *cobra.Command, args []string) error {
-			if online {
+		Args: func(_ *cobra.Command, args []string) error {
+			if online || len(args) == 0 {
 				return nil
 			}
-			return cobra.NoArgs(cmd, args)
+			return fmt.Errorf("the files are checked together, not those of %s alone: leave it out, or ask its system with --online", args[0])
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			p, problems, err := a.inspect()

@@ -22,8 +22,12 @@ func queryCommand(a *app) *cobra.Command {
 		Use:   "query 'SQL'",
 		Short: "Asks the warehouse, for reading only",
 		Long: `Sends one statement to the warehouse, which lets it read only, and writes the rows as an aligned table, CSV or JSON.
-Values go in as parameters: {name:Type} in the statement and --param name=value.`,
+Values go in as parameters: {name:Type} in the statement and --param name=value.
+
+For a while a table keeps old versions of a row, and marks of rows that are gone: ask it with FINAL. observation and target keep
+all versions for good: ask observation_current and target_current.`,
 		Example: `  headwater query 'SELECT region, value FROM observation_current LIMIT 10'
+  headwater query 'SELECT count() FROM project FINAL'
   headwater query --param code=330100 'SELECT * FROM region WHERE code = {code:String}'
   headwater query --format csv 'SELECT * FROM ledger_balance' > balance.csv`,
 		Args: cobra.ExactArgs(1),

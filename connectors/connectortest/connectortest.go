@@ -92,7 +92,8 @@ type Outside struct {
 	Lose func() (back func() error, err error)
 	// Hang lets the system keep its connections and answer nothing; back lets it go on.
 	Hang func() (back func() error, err error)
-	// Own names functions whose goroutines are the test's and not the source's, such as one that waits for a server's process.
+	// Own names functions whose goroutines are the test's and not the source's, such as one that waits for a server's process. A case that
+	// finds a goroutine prints its functions as they are named here: "example.org/x/connectors/x_test.(*server).wait".
 	Own []string
 
 	due []string

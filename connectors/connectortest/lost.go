@@ -98,7 +98,8 @@ func checkSilent(ctx context.Context, w *world) error {
 }
 
 // interrupted reads, lets the system be away after the first batch, and reads on when it is back. Whoever is not done within
-// the limit has not noticed; 0 is no limit.
+// the limit has not noticed; 0 is no limit. A source that fetches a whole content before its first batch has all of it by then: it is
+// read again, without the system.
 func (w *world) interrupted(ctx context.Context, interrupt func() (func() error, error), limit time.Duration) error {
 	s, err := w.only(ctx)
 	if err != nil {
@@ -136,8 +137,38 @@ func (w *world) interrupted(ctx context.Context, interrupt func() (func() error,
 			return fmt.Errorf("take the system away: %w", err)
 		}
 	}
-	noticed := read.Err() == nil
+	noticed, away := read.Err() == nil, back != nil
 	if err := restore(); err != nil {
+		return fmt.Errorf("bring the system back: %w", err)
+	}
+	if !noticed {
+		return fmt.Errorf("still waiting for the system after %v", limit)
+	}
+	if failed == nil && away && w.can.Replaces && same("without the system", rows, w.outside.Table.want(w.can)) == nil {
+		return w.missed(ctx, s, interrupt, limit) // all had been fetched before the first batch
+	}
+	if err := transient(failed); err != nil {
+		return err
+	}
+	rest := w.read(ctx, s, cursor)
+	return errors.Join(rest.err, same("before and after", append(rows, rest.rows...), w.outside.Table.want(w.can)))
+}
+
+// missed takes the system away before a source asks for all of its content.
+func (w *world) missed(ctx context.Context, s connectors.Stream, interrupt func() (func() error, error), limit time.Duration) error {
+	back, err := interrupt()
+	if err != nil {
+		return fmt.Errorf("take the system away: %w", err)
+	}
+	read := ctx
+	if limit > 0 {
+		var cancel context.CancelFunc
+		read, cancel = context.WithTimeout(ctx, limit)
+		defer cancel()
+	}
+	failed := w.read(read, s, nil).err
+	noticed := read.Err() == nil
+	if err := back(); err != nil {
 		return fmt.Errorf("bring the system back: %w", err)
 	}
 	if !noticed {
@@ -146,6 +177,6 @@ func (w *world) interrupted(ctx context.Context, interrupt func() (func() error,
 	if err := transient(failed); err != nil {
 		return err
 	}
-	rest := w.read(ctx, s, cursor)
-	return errors.Join(rest.err, same("before and after", append(rows, rest.rows...), w.outside.Table.want(w.can)))
+	r := w.read(ctx, s, nil)
+	return errors.Join(r.err, same("when it is back", r.rows, w.outside.Table.want(w.can)))
 }

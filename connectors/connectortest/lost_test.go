@@ -34,6 +34,7 @@ type serverFlaws struct {
 	decimalsAsFloats, cutsDecimals, wrapsUnsigned, losesMicros, losesZone, dropsZone, shiftsDates, nanIsNull, cutsText, nullIsZero, losesValue, rejectsValue,
 	hidesColumn, keepsOldRows, lossIsPermanent, lossIsEnd, goesOnBehind, waitsForever bool
 	onlyInChanges bool // of typed values
+	fetches       bool // no flaw: all is fetched before the first batch
 }
 
 func (f *server) Read(ctx context.Context, s connectors.Stream, after connectors.Cursor) iter.Seq2[connectors.Batch, error] {
@@ -50,8 +51,15 @@ func (f *server) Read(ctx context.Context, s connectors.Stream, after connectors
 		if !f.wrong.lossIsPermanent {
 			away = connectors.Transient(away)
 		}
-		if f.lost.Load() {
-			yield(connectors.Batch{}, away)
+		if f.silent.Load() && f.wrong.fetches && f.wrong.waitsForever {
+			<-ctx.Done()
+			yield(connectors.Batch{}, ctx.Err())
+			return
+		}
+		if f.lost.Load() || f.silent.Load() && f.wrong.fetches {
+			if !f.wrong.fetches || !f.wrong.lossIsEnd {
+				yield(connectors.Batch{}, away)
+			}
 			return
 		}
 		for b, err := range f.fake.Read(ctx, s, after) {
@@ -61,6 +69,9 @@ func (f *server) Read(ctx context.Context, s connectors.Stream, after connectors
 			}
 			if !yield(b, err) || err != nil {
 				return
+			}
+			if f.wrong.fetches {
+				continue
 			}
 			if f.silent.Load() && f.wrong.waitsForever {
 				<-ctx.Done()
@@ -256,6 +267,9 @@ func TestSoundServerPasses(t *testing.T) {
 			if err := caseNamed(name).check(t.Context(), t.TempDir(), serverOpener(serverFlaws{}), server64); err != nil {
 				t.Error(err)
 			}
+			if err := caseNamed(name).check(t.Context(), t.TempDir(), serverOpener(serverFlaws{fetches: true}), server64); err != nil {
+				t.Errorf("all is fetched first: %v", err)
+			}
 		})
 	}
 }
@@ -288,6 +302,10 @@ func TestBrokenServersAreFound(t *testing.T) {
 		{"a row is lost with the system", serverFlaws{goesOnBehind: true}, "lost within", "before and after: row"},
 		{"silence looks like the end", serverFlaws{lossIsEnd: true}, "silent", "no error"},
 		{"a silent system is waited for", serverFlaws{waitsForever: true}, "silent", "still waiting"},
+		{"a loss before all is fetched is called permanent", serverFlaws{fetches: true, lossIsPermanent: true}, "lost within", "not transient"},
+		{"a loss before all is fetched looks like the end", serverFlaws{fetches: true, lossIsEnd: true}, "lost within", "no error"},
+		{"silence before all is fetched looks like the end", serverFlaws{fetches: true, lossIsEnd: true}, "silent", "no error"},
+		{"a silent system is waited for before all is fetched", serverFlaws{fetches: true, waitsForever: true}, "silent", "still waiting"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			if c.wrong.waitsForever {

@@ -239,7 +239,7 @@ func TestConformance(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			can := c.can
-			can.Changes, can.Secrets, can.Breaks, can.Loses, can.Hangs = true, true, true, c.o.After != nil, c.o.After != nil
+			can.Changes, can.Secrets, can.Breaks, can.Loses, can.Hangs = true, true, true, true, true
 			connectortest.Run(t, func(t *testing.T, outside *connectortest.Outside) connectors.Source {
 				o := &office{token: outside.Secret}
 				use(o)

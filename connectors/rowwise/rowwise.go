@@ -40,13 +40,15 @@ type Stream interface {
 
 // Versioned is an optional ability of a Stream.
 type Versioned interface {
-	// Version returns a text that is another one whenever the stream's content is: a checksum, a time of change with a size. It is
-	// asked before a reading and again at its end; a content that changed meanwhile is read anew.
+	// Version returns a text that is another one whenever the stream's content is: a checksum, a time of change with a size. Options that
+	// say which columns are read belong to it: others make another content. It is asked before a reading and again at its end; a content
+	// that changed meanwhile is read anew.
 	Version(ctx context.Context) (string, error)
 }
 
 // Snapshotted is an optional ability of a Stream whose version is only known when all of it has been read, such as that of an HTTP
-// interface: the content is fetched first and then read from where it was put.
+// interface: the content is fetched first and then read from where it was put. Its rows are those of the snapshot; the stream's own Rows is
+// not asked.
 type Snapshotted interface {
 	// Snapshot fetches the present content. Whoever gets it closes it.
 	Snapshot(ctx context.Context) (Snapshot, error)

@@ -145,6 +145,7 @@ type binlogFollower struct {
 	present layout // that the table has now
 	// The catalogue was asked between these two positions of the log.
 	asked, end gtids
+	expire     int64 // seconds after which a file of the log may be removed; 0: never
 }
 
 func (d *mariadbDialect) follower(f follower, after connectors.Cursor) (logFollower, error) {
@@ -372,6 +373,7 @@ func (f *binlogFollower) examine(ctx context.Context) (*binlogSeen, error) {
 		expire = days * 86_400
 	}
 	seen.expire = int64(expire)
+	f.expire = seen.expire
 	f.name.folded = settings["lower_case_table_names"] != "0"
 	if err := f.c.begin(ctx); err != nil {
 		return nil, err
@@ -517,7 +519,7 @@ func (f *binlogFollower) goesOn(ctx context.Context, seen *binlogSeen) error {
 			return connectors.Permanent(err)
 		}
 	}
-	return f.watch(ctx, seen)
+	return f.watch(ctx, seen, f.end)
 }
 
 // files lists the files of the log with their sizes.
@@ -549,8 +551,8 @@ func (f *binlogFollower) files(ctx context.Context) (names []string, sizes []int
 	return names, sizes, nil
 }
 
-// watch warns before the server removes what has not been read.
-func (f *binlogFollower) watch(ctx context.Context, seen *binlogSeen) error {
+// watch warns before the server removes what has not been read of a log that ends there.
+func (f *binlogFollower) watch(ctx context.Context, seen *binlogSeen, end gtids) error {
 	names, sizes, err := f.files(ctx)
 	if err != nil {
 		return err
@@ -564,7 +566,7 @@ func (f *binlogFollower) watch(ctx context.Context, seen *binlogSeen) error {
 	}
 	limit := cmp.Or(f.o.Changes.BacklogMB, defaultBacklog) << 20
 	age := seen.now - f.at.When
-	old := seen.expire > 0 && age > seen.expire/2 && !f.state.covers(f.end)
+	old := seen.expire > 0 && age > seen.expire/2 && !f.state.covers(end)
 	if at >= 0 && waiting < limit && !old || at < 0 && !old {
 		return nil
 	}

@@ -6,10 +6,13 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"net"
+	"io"
+	"math/rand/v2"
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
+	"time"
 
 	"github.com/go-mysql-org/go-mysql/client"
 	gomysql "github.com/go-mysql-org/go-mysql/mysql"
@@ -88,50 +91,55 @@ func (p gtids) covers(other gtids) bool {
 	return true
 }
 
-// binlogConn is a connection that gives the binlog, from a position to where it ends.
+// binlogConn is a connection that gives the binlog, from a position to where it ends or, when it stays, without an end.
 type binlogConn struct {
 	conn   *client.Conn
 	parser *replication.BinlogParser
 	stop   func() bool
+	stays  time.Duration // how often the server says that it is there while it has nothing else to say; 0: the log ends where it ends
 
 	// Of the event of rows that was read last: the images, packed as the event says.
 	images []byte
+
+	// What feed hands over.
+	events chan *binlogEvent // closed at the end, after err was set
+	err    error
+	quit   chan struct{} // closed when nobody takes events any more
+	done   sync.WaitGroup
 }
 
-// logTimeout is how many seconds the server may wait for somebody who takes no events because the batches are not taken.
-const logTimeout = 3600
+// binlogEvent is an event; of one with rows, images are these as the event says, packed.
+type binlogEvent struct {
+	*replication.BinlogEvent
+	images []byte
+}
 
-// connectBinlog opens the log behind a position. Nothing is kept by the server between two readings. The connection ends with the context.
+const (
+	// logTimeout is how many seconds the server may wait for somebody who takes no events because the batches are not taken.
+	logTimeout = 3600
+	// heartbeat is how often a server whose log is followed says that it is there, at least.
+	heartbeat = 10 * time.Second
+	// waitingEvents is how many events may wait for who takes them. The server sends no more than the socket holds beyond that.
+	waitingEvents = 16
+)
+
+// connectBinlog opens the log behind a position, up to where it ends. Nothing is kept by the server between two readings. The connection
+// ends with the context.
 func (d *mariadbDialect) connectBinlog(ctx context.Context, after gtids) (*binlogConn, error) {
-	options := []client.Option{}
-	if d.server.tls != nil {
-		options = append(options, func(c *client.Conn) error { c.SetTLSConfig(d.server.tls.Clone()); return nil })
-	}
-	dialed := make(chan net.Conn, 1)
-	dial := func(ctx context.Context, network, address string) (net.Conn, error) {
-		conn, err := d.server.dial(ctx, network, address)
-		if err == nil {
-			dialed <- conn
-		}
-		return conn, err
-	}
-	// The handshake knows no context: who cancels closes the connection under it.
-	over := context.AfterFunc(ctx, func() {
-		select {
-		case conn := <-dialed:
-			_ = conn.Close()
-		default:
-		}
-	})
-	conn, err := client.ConnectWithDialer(ctx, "tcp", net.JoinHostPort(d.server.host, strconv.Itoa(d.server.port)), d.server.user, d.server.password.Reveal(), "", dial, options...)
-	over()
+	return d.openBinlog(ctx, after, 0)
+}
+
+// followBinlog opens the log behind a position, and is sent what is written into it later.
+func (d *mariadbDialect) followBinlog(ctx context.Context, after gtids) (*binlogConn, error) {
+	return d.openBinlog(ctx, after, min(heartbeat, d.server.networkTimeout/4))
+}
+
+func (d *mariadbDialect) openBinlog(ctx context.Context, after gtids, stays time.Duration) (*binlogConn, error) {
+	conn, err := d.handshake(ctx, "")
 	if err != nil {
-		if ctx.Err() != nil {
-			return nil, ctx.Err()
-		}
-		return nil, driverError(err)
+		return nil, err
 	}
-	b := &binlogConn{conn: conn, parser: replication.NewBinlogParser()}
+	b := &binlogConn{conn: conn, parser: replication.NewBinlogParser(), stays: stays}
 	b.stop = context.AfterFunc(ctx, func() { _ = conn.Close() })
 	b.parser.SetFlavor(gomysql.MariaDBFlavor)
 	b.parser.SetVerifyChecksum(true)
@@ -149,13 +157,23 @@ func (d *mariadbDialect) connectBinlog(ctx context.Context, after gtids) (*binlo
 func (b *binlogConn) close() {
 	b.stop()
 	_ = b.conn.Close()
+	if b.quit != nil {
+		close(b.quit)
+		b.done.Wait()
+	}
 }
 
 // open asks for the log. Number 0 for who reads makes the server end the log where it ends now, and take the reader for none of its
-// replicas. It checks that the position is one of its own log.
+// replicas. One who stays needs a number, and the server throws out who had the same before: a random one of the upper half, where nobody
+// numbers servers, meets no replica. The server checks that the position is one of its own log.
 func (b *binlogConn) open(after gtids) error {
+	number, flags := uint32(0), replication.BINLOG_DUMP_NON_BLOCK
+	if b.stays > 0 {
+		number, flags = rand.Uint32()|1<<31, 0
+	}
 	for _, statement := range []string{
 		fmt.Sprintf("SET SESSION net_write_timeout = %d", logTimeout),
+		fmt.Sprintf("SET @master_heartbeat_period = %d", b.stays.Nanoseconds()),
 		"SET @master_binlog_checksum = @@global.binlog_checksum",
 		"SET @mariadb_slave_capability = 4",
 		"SET @slave_connect_state = '" + after.String() + "'",
@@ -169,13 +187,37 @@ func (b *binlogConn) open(after gtids) error {
 	command := make([]byte, 4, 15) // the packet's head is written by the connection
 	command = append(command, gomysql.COM_BINLOG_DUMP)
 	command = binary.LittleEndian.AppendUint32(command, 4)
-	command = binary.LittleEndian.AppendUint16(command, replication.BINLOG_DUMP_NON_BLOCK)
-	command = binary.LittleEndian.AppendUint32(command, 0)
+	command = binary.LittleEndian.AppendUint16(command, flags)
+	command = binary.LittleEndian.AppendUint32(command, number)
 	return driverError(b.conn.WritePacket(command))
 }
 
+// feed reads on until the connection ends, and hands over what comes.
+func (b *binlogConn) feed() <-chan *binlogEvent {
+	b.events, b.quit = make(chan *binlogEvent, waitingEvents), make(chan struct{})
+	b.done.Go(func() {
+		defer close(b.events)
+		for {
+			e, err := b.next()
+			if err == nil && e == nil {
+				err = fmt.Errorf("the server sends no more of its binlog: %w", io.ErrUnexpectedEOF)
+			}
+			if err != nil {
+				b.err = err
+				return
+			}
+			select {
+			case b.events <- e:
+			case <-b.quit:
+				return
+			}
+		}
+	})
+	return b.events
+}
+
 // next returns the next event; nil at the end.
-func (b *binlogConn) next() (*replication.BinlogEvent, error) {
+func (b *binlogConn) next() (*binlogEvent, error) {
 	packet, err := b.conn.ReadPacket()
 	if err != nil {
 		return nil, driverError(err)
@@ -190,11 +232,12 @@ func (b *binlogConn) next() (*replication.BinlogEvent, error) {
 	case packet[0] != gomysql.OK_HEADER:
 		return nil, fmt.Errorf("the server sent a piece of its binlog that is not understood: %.16x", packet)
 	}
+	b.images = nil
 	e, err := b.parser.Parse(packet[1:])
 	if err != nil {
 		return nil, fmt.Errorf("event of the binlog: %w", err)
 	}
-	return e, nil
+	return &binlogEvent{e, b.images}, nil
 }
 
 // header takes the head of an event of rows apart. Its images are left for who knows the table's columns.

@@ -10,6 +10,7 @@ import (
 	"maps"
 	"slices"
 
+	"github.com/apache/arrow/go/v17/arrow/array"
 	gomysql "github.com/go-mysql-org/go-mysql/mysql"
 	"github.com/go-mysql-org/go-mysql/replication"
 	"github.com/go-sql-driver/mysql"
@@ -53,11 +54,49 @@ type binlogRelation struct {
 	rows     *binlogRow
 }
 
-// binlogRow is a row of the binlog, in the order of the batch's columns.
-type binlogRow struct{ mariadbRows }
+// binlogRow is a row of the binlog, in the order of the batch's columns. Whole numbers and floats are such, all else is bytes.
+type binlogRow struct {
+	columns []mariadbColumn
+	list    []field
+	values  []driver.Value
+}
 
-func (r *binlogRow) next() bool   { return false }
-func (r *binlogRow) close() error { return nil }
+func (r *binlogRow) fields() []field { return r.list }
+func (r *binlogRow) next() bool      { return false }
+func (r *binlogRow) close() error    { return nil }
+
+func (r *binlogRow) put(i int, to array.Builder) error {
+	switch v := r.values[i].(type) {
+	case nil:
+		to.AppendNull()
+		return nil
+	case []byte:
+		return r.columns[i].putText(v, to)
+	default:
+		return putNumber(v, to)
+	}
+}
+
+func (r *binlogRow) value(i int) (value, bool) {
+	switch v := r.values[i].(type) {
+	case nil:
+		return value{}, false
+	case []byte:
+		return value{r.columns[i].kind, r.columns[i].textOf(v)}, true
+	default:
+		return value{r.columns[i].kind, r.columns[i].textOf([]byte(numberText(v)))}, true
+	}
+}
+
+func (r *binlogRow) size(i int) int {
+	switch v := r.values[i].(type) {
+	case nil:
+		return 0
+	case []byte:
+		return len(v)
+	}
+	return 8
+}
 
 const (
 	preparedXA  = 64 // flags of MariaDB's event of a GTID
@@ -75,9 +114,12 @@ const (
 // castagnoli is not the polynomial of the checksum that stands at the end of every event, with which all events would have the same.
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// stream gives the changes after the position up to where the log ended when the catalogue was asked.
+// stream gives the changes after the position up to where the log ended when the catalogue was asked, or on from there.
 func (f *binlogFollower) stream(ctx context.Context) error {
-	s := &binlogStream{binlogFollower: f, gathering: gather(&f.follower, &f.at.Tx), converted: map[string][]byte{}}
+	if f.following != nil {
+		return f.attend(ctx)
+	}
+	s := f.streaming()
 	begin := f.at.When
 	if !f.state.covers(f.end) {
 		if err := s.read(ctx); err != nil {
@@ -91,15 +133,24 @@ func (f *binlogFollower) stream(ctx context.Context) error {
 		return f.lost("the columns of the table are others than they were, and the binlog does not tell when they were changed")
 	}
 	f.at.Tx, f.at.Skip = gtid{}, 0
-	return s.finished(ctx, s.bytes >= movedOn || s.bytes > 0 && f.at.When-begin >= refreshed)
+	return s.finished(ctx, s.outdated(begin))
+}
+
+func (f *binlogFollower) streaming() *binlogStream {
+	return &binlogStream{binlogFollower: f, gathering: gather(&f.follower, &f.at.Tx), converted: map[string][]byte{}}
 }
 
 func (s *binlogStream) read(ctx context.Context) error {
-	log, e, err := s.open(ctx)
+	log, e, err := s.open(ctx, s.d.connectBinlog)
 	if err != nil {
 		return s.unreadable(err)
 	}
 	defer log.close()
+	if !s.checking {
+		if e, err = s.first(log); err != nil {
+			return s.unreadable(err)
+		}
+	}
 	for ; ; e, err = log.next() {
 		if err != nil {
 			return s.unreadable(fmt.Errorf("read the binlog: %w", err))
@@ -107,9 +158,7 @@ func (s *binlogStream) read(ctx context.Context) error {
 		if e == nil {
 			break
 		}
-		s.bytes += int64(e.Header.EventSize)
-		s.size += int64(e.Header.EventSize)
-		ended, err := s.event(ctx, e, log)
+		ended, err := s.event(ctx, e)
 		if err != nil {
 			return err
 		}
@@ -123,41 +172,50 @@ func (s *binlogStream) read(ctx context.Context) error {
 	return nil
 }
 
-// open opens the log one transaction before the position, where that is known and still there, and returns the first event. The transaction
-// must be the one that was read: a server that was restored from a backup, or whose log was reset, may have come past the same number.
-func (s *binlogStream) open(ctx context.Context) (*binlogConn, *replication.BinlogEvent, error) {
-	from := s.state
+// open opens the log one transaction before the position, where that is known and still there, and returns that one's first event. It must
+// be the one that was read: a server that was restored from a backup, or whose log was reset, may have come past the same number. Else
+// nothing is checked: the log begins at the position, and nothing of it has been read yet.
+func (s *binlogStream) open(ctx context.Context, connect func(ctx context.Context, after gtids) (*binlogConn, error)) (*binlogConn, *binlogEvent, error) {
 	if s.at.Mark != 0 {
 		before, err := parseGTIDs(s.at.Before)
 		if err != nil {
 			return nil, nil, err
 		}
-		from, s.checking = before, true
-	}
-	for {
-		log, err := s.d.connectBinlog(ctx, from)
+		log, err := connect(ctx, before)
 		if err != nil {
 			return nil, nil, err
 		}
-		e, err := log.next()
-		for err == nil && e != nil && s.head(e) { // the server may look for the position when it has sent the head of a file
-			e, err = log.next()
-		}
+		s.checking = true
+		e, err := s.first(log)
 		if err == nil {
 			return log, e, nil
 		}
 		log.close()
 		var answered *mysql.MySQLError
-		if !s.checking || !errors.As(err, &answered) || answered.Number != 1236 {
-			return nil, nil, fmt.Errorf("read the binlog: %w", err)
+		if !errors.As(err, &answered) || answered.Number != 1236 {
+			return nil, nil, err
 		}
-		// The file with that transaction was removed. What follows may be there.
-		from, s.checking = s.state, false
+		s.checking = false // the file with that transaction was removed; what follows may be there
+	}
+	log, err := connect(ctx, s.state)
+	return log, nil, err
+}
+
+// first returns the first event of a transaction. The server may look for the position when it has sent the head of a file.
+func (s *binlogStream) first(log *binlogConn) (*binlogEvent, error) {
+	for {
+		e, err := log.next()
+		if err != nil {
+			return nil, fmt.Errorf("read the binlog: %w", err)
+		}
+		if e == nil || !s.head(e) {
+			return e, nil
+		}
 	}
 }
 
 // head takes an event that is none of a transaction's, and reports whether it is one.
-func (s *binlogStream) head(e *replication.BinlogEvent) bool {
+func (s *binlogStream) head(e *binlogEvent) bool {
 	switch e.Header.EventType {
 	case replication.ROTATE_EVENT:
 		if body, ok := e.Event.(*replication.RotateEvent); ok {
@@ -171,7 +229,9 @@ func (s *binlogStream) head(e *replication.BinlogEvent) bool {
 }
 
 // event takes one event of the binlog and reports whether a transaction ended with it.
-func (s *binlogStream) event(ctx context.Context, e *replication.BinlogEvent, log *binlogConn) (ended bool, err error) {
+func (s *binlogStream) event(ctx context.Context, e *binlogEvent) (ended bool, err error) {
+	s.bytes += int64(e.Header.EventSize)
+	s.size += int64(e.Header.EventSize)
 	if s.head(e) {
 		return false, nil
 	}
@@ -200,7 +260,7 @@ func (s *binlogStream) event(ctx context.Context, e *replication.BinlogEvent, lo
 		if s.checking {
 			return false, nil
 		}
-		return false, s.changes(ctx, e.Header.EventType, body, log.images)
+		return false, s.changes(ctx, e.Header.EventType, body, e.images)
 	}
 	switch e.Header.EventType {
 	case replication.XA_PREPARE_LOG_EVENT:
@@ -219,7 +279,7 @@ func (s *binlogStream) event(ctx context.Context, e *replication.BinlogEvent, lo
 }
 
 // ended takes the end of a transaction.
-func (s *binlogStream) ended(e *replication.BinlogEvent) error {
+func (s *binlogStream) ended(e *binlogEvent) error {
 	if !s.within {
 		return nil
 	}
@@ -259,7 +319,7 @@ func (s *binlogStream) ended(e *replication.BinlogEvent) error {
 }
 
 // query takes a statement: the beginning or end of a transaction, or one that the binlog has in place of rows.
-func (s *binlogStream) query(ctx context.Context, e *replication.BinlogEvent, body *replication.QueryEvent) (ended bool, err error) {
+func (s *binlogStream) query(ctx context.Context, e *binlogEvent, body *replication.QueryEvent) (ended bool, err error) {
 	text := string(body.Query)
 	if s.checking {
 		if e := effectOn(text, string(body.Schema), s.name); s.alone || e == commits || e == rollsBack && !s.savepoint(text) {
@@ -383,6 +443,9 @@ func (s *binlogStream) altered(ctx context.Context) error {
 	// What was gathered is given with the layout before it: the cursor behind it has the new one.
 	if err := s.cutBehind(ctx); err != nil {
 		return err
+	}
+	if s.following != nil && s.asked[s.tx.domain].number < s.tx.number {
+		return errAltered
 	}
 	last, err := s.lastAlteration(ctx)
 	if err != nil {

@@ -833,14 +833,26 @@ func TestBinlogBearsLosses(t *testing.T) {
 		}
 		return nil
 	}
-	if err := within(2, func() {
+	lose := func() {
 		var id int
 		if err := db.QueryRow("SELECT ID FROM information_schema.PROCESSLIST WHERE COMMAND = 'Binlog Dump' AND STATE NOT LIKE '%end%' ORDER BY ID DESC LIMIT 1").Scan(&id); err != nil {
 			t.Error(err)
 		}
 		db.Do(t, fmt.Sprintf("KILL %d", id))
-	}); !connectors.IsTransient(err) {
+	}
+	if err := within(2, lose); !connectors.IsTransient(err) {
 		t.Errorf("a connection that was lost: %v", err)
+	}
+	var lost error
+	began := false
+	for _, err := range src.(connectors.Follower).Follow(t.Context(), connectors.Stream{Name: "s"}, m.cursor, connectors.Following{Enough: make(chan struct{})}) {
+		if lost = err; err == nil && !began {
+			began = true
+			lose()
+		}
+	}
+	if !began || !connectors.IsTransient(lost) {
+		t.Errorf("a connection that was lost while the log was followed: %v", lost)
 	}
 	if err := within(1, func() { server.Pause(t) }); !connectors.IsTransient(err) || !strings.Contains(err.Error(), "silent") {
 		t.Errorf("a server that is silent: %v", err)

@@ -42,7 +42,8 @@ func newBinlogType(kind byte, meta uint16) binlogType {
 	return t
 }
 
-// unpack reads a value of a row's image and returns it as the driver gives the same when the table is read, and how many bytes it took.
+// unpack reads a value of a row's image, and returns how many bytes it took. Whole numbers and floats are such; everything else is the text
+// that the server gives when the table is read.
 // What is made into a text is appended to buffer; everything else points into the data.
 type unpack func(data []byte, buffer *[]byte) (v driver.Value, n int, err error)
 

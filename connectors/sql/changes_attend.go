@@ -20,9 +20,9 @@ const (
 var _ connectors.Follower = (*Source)(nil)
 
 // Follows reports whether the stream's changes can be waited for: those of all of the source's streams must be followed, and each
-// needs two connections for as long as that lasts. Of MariaDB's log every reading ends where the log did.
+// needs two connections for as long as that lasts.
 func (s *Source) Follows(string) bool {
-	if _, ok := s.dialect.(*postgresDialect); !ok {
+	if _, ok := s.dialect.(follows); !ok {
 		return false
 	}
 	for _, o := range s.streams {
@@ -98,9 +98,6 @@ func (s *logStream) attend(ctx context.Context) error {
 		}
 	}
 }
-
-// gathered reports whether there are rows to give.
-func (s *logStream) gathered() bool { return s.b != nil && !s.b.empty() }
 
 // moveOn stores the position when much of the log has passed that was of others.
 func (s *logStream) moveOn(ctx context.Context, reached lsn) error {

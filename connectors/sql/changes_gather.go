@@ -84,9 +84,12 @@ func (g *gathering[T]) begun(t *table) {
 	g.f.b = newChangeBatch(g.f.s.env.Allocator, t)
 }
 
+// gathered reports whether there are rows to give.
+func (g *gathering[T]) gathered() bool { return g.f.b != nil && !g.f.b.empty() }
+
 // cut gives what was gathered before the change that is being read.
 func (g *gathering[T]) cut(ctx context.Context) error {
-	if g.f.b == nil || g.f.b.empty() {
+	if !g.gathered() {
 		return nil
 	}
 	g.note(g.seen - 1)
@@ -95,7 +98,7 @@ func (g *gathering[T]) cut(ctx context.Context) error {
 
 // cutBehind gives what was gathered, where the next change has not been met yet.
 func (g *gathering[T]) cutBehind(ctx context.Context) error {
-	if g.f.b == nil || g.f.b.empty() {
+	if !g.gathered() {
 		return nil
 	}
 	g.note(g.seen)
@@ -159,7 +162,7 @@ func (g *gathering[T]) put(ctx context.Context, r rows, gone, joined bool) error
 
 // finished gives what is left, when all of the log up to the reading's end was read. moved says that the position alone is worth a batch.
 func (g *gathering[T]) finished(ctx context.Context, moved bool) error {
-	if g.f.b != nil && !g.f.b.empty() {
+	if g.gathered() {
 		return g.f.deliver(ctx, false)
 	}
 	if !moved {

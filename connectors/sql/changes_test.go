@@ -938,13 +938,77 @@ func answersFor(t *testing.T, db *testdb.Database, d time.Duration) {
 	}
 }
 
+// TestTheTransactionInWhichAReadingEndsComesOnce commits a transaction while a reading is on its way to an end before it. The last piece of
+// the log that the reading takes has the transaction's beginning, and what was given of it must not be given again.
+func TestTheTransactionInWhichAReadingEndsComesOnce(t *testing.T) {
+	t.Parallel()
+	server := testdb.OwnPostgres(t) // what others write would move the reading's end
+	db := server.Database(t)
+	db.Do(t, "CREATE TABLE t (id int PRIMARY KEY, late bool, s text)", "CREATE PUBLICATION pub FOR TABLE t")
+	src, _ := follow(t, db, sql.Options{})
+	var cursor connectors.Cursor
+	read := func(meanwhile func()) (late int) {
+		for b, err := range src.Read(t.Context(), connectors.Stream{Name: "s"}, cursor) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			cursor = slices.Clone(b.Cursor)
+			column := b.Record.Column(b.Record.Schema().FieldIndices("late")[0]).(*array.Boolean)
+			for i := range column.Len() {
+				if column.Value(i) {
+					late++
+				}
+			}
+			meanwhile()
+			meanwhile = func() {}
+		}
+		return late
+	}
+	read(func() {})
+	// The early rows are more than sockets and buffers hold, so that their end is still to be sent when the late ones are committed.
+	const early, late = 8000, 2000
+	for round := range 20 {
+		first := round * (early + late)
+		tx, err := db.BeginTx(t.Context(), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		do := func(statement string) {
+			if _, err := tx.ExecContext(t.Context(), statement); err != nil {
+				t.Fatal(err)
+			}
+		}
+		do("SET LOCAL synchronous_commit = on")
+		do(fmt.Sprintf("INSERT INTO t SELECT g, true, repeat('y', 500) FROM generate_series(%d, %d) g", first, first+late-1))
+		db.Do(t, fmt.Sprintf("BEGIN; SET LOCAL synchronous_commit = on; INSERT INTO t SELECT g, false, repeat('x', 4000) FROM generate_series(%d, %d) g; COMMIT", first+late, first+late+early-1))
+		committed := false
+		before := read(func() {
+			if err := tx.Commit(); err != nil {
+				t.Fatal(err)
+			}
+			committed = true
+		})
+		if !committed {
+			t.Fatal("nothing was read")
+		}
+		if after := read(func() {}); before+after != late {
+			t.Fatalf("of %d rows, %d came in the reading that ended in their transaction, and %d in the next", late, before, after)
+		}
+		if before > 0 && before < late {
+			return
+		}
+	}
+	t.Fatal("no reading ended within the transaction: the test tests nothing")
+}
+
 // TestChangesBearSilence has batches that nobody takes for a while, a server that does not answer for a while, and one that never does.
 func TestChangesBearSilence(t *testing.T) {
 	t.Parallel()
 	server := testdb.OwnPostgres(t)
 	db := server.Database(t)
-	db.Do(t, "ALTER SYSTEM SET wal_sender_timeout = '1s'", "SELECT pg_reload_conf()", "CREATE TABLE t (id int PRIMARY KEY, s text)", "CREATE PUBLICATION pub FOR TABLE t")
-	src, _ := followWith(t, db, db.User, db.Password, sql.Options{}, sql.Limits{NetworkTimeout: 4 * time.Second})
+	const patience = 4 * time.Second // of the server's, with who does not answer
+	db.Do(t, fmt.Sprintf("ALTER SYSTEM SET wal_sender_timeout = '%dms'", patience.Milliseconds()), "SELECT pg_reload_conf()", "CREATE TABLE t (id int PRIMARY KEY, s text)", "CREATE PUBLICATION pub FOR TABLE t")
+	src, _ := followWith(t, db, db.User, db.Password, sql.Options{}, sql.Limits{NetworkTimeout: 3 * patience}) // the server is asked each second
 	m := newMirror(t)
 	m.read(src, all)
 	grow := func(from int) {
@@ -967,11 +1031,11 @@ func TestChangesBearSilence(t *testing.T) {
 	}
 	grow(1)
 	begin := m.cursor
-	for range 2 { // nothing of it was stored, so that the slot must not have moved, however often the server was told that somebody is there
+	for again := range 2 { // nothing of it was stored, so that the slot must not have moved, however often the server was told that somebody is there
 		m.cursor = begin
 		if err := read(func(batch int) {
-			if batch == 2 {
-				answersFor(t, db, 2*time.Second) // twice as long as the server has patience
+			if batch == 2 && again == 0 {
+				answersFor(t, db, patience+time.Second)
 			}
 		}); err != nil {
 			t.Fatalf("batches that wait: %v", err)
@@ -982,7 +1046,7 @@ func TestChangesBearSilence(t *testing.T) {
 	if err := read(func(batch int) {
 		if batch == 2 {
 			server.Pause(t)
-			time.AfterFunc(1500*time.Millisecond, func() { server.Resume(t); close(resumed) }) // three times as long as it is waited before it is asked
+			time.AfterFunc(3*time.Second, func() { server.Resume(t); close(resumed) }) // it is asked meanwhile, and answers afterwards
 		}
 	}); err != nil {
 		t.Fatalf("a server that is silent for a while: %v", err)
@@ -990,11 +1054,17 @@ func TestChangesBearSilence(t *testing.T) {
 	<-resumed
 	m.same(db, "after silence")
 	grow(2001)
+	paused := false
+	src, _ = followWith(t, db, db.User, db.Password, sql.Options{}, sql.Limits{NetworkTimeout: 2 * time.Second})
 	err := read(func(batch int) {
 		if batch == 2 {
 			server.Pause(t)
+			paused = true
 		}
 	})
+	if !paused {
+		t.Errorf("it ended before the server was silent: %v", err)
+	}
 	if !connectors.IsTransient(err) || !strings.Contains(err.Error(), "silent") {
 		t.Errorf("a server that is silent for ever: %v", err)
 	}

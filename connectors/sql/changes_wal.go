@@ -274,7 +274,9 @@ func (w *walConn) receive() error {
 	if err := tell(true); err != nil {
 		return err
 	}
-	heard, deadline := time.Now(), time.Time{}
+	// Silence is what was waited in vain since the server was last heard, piece by piece: time in which nobody listened, because the batches
+	// were not taken or the machine had no time for this process, is not the server's.
+	silent, deadline := time.Duration(0), time.Time{}
 	for {
 		now := time.Now()
 		if told != lsn(w.stored.Load()) || now.Sub(toldAt) >= w.tick { // also while much comes: its question may lie behind all of that
@@ -290,7 +292,7 @@ func (w *walConn) receive() error {
 		}
 		message, err := w.raw.Frontend.Receive()
 		if errors.Is(err, os.ErrDeadlineExceeded) {
-			if silent := time.Since(heard); silent > w.d.server.networkTimeout {
+			if silent += min(time.Since(now), w.tick); silent > w.d.server.networkTimeout {
 				return fmt.Errorf("the server has been silent for %v while its log was read: %w", silent.Round(time.Second), errSilent)
 			}
 			if err := errors.Join(give(), tell(true)); err != nil {
@@ -301,7 +303,7 @@ func (w *walConn) receive() error {
 		if err != nil {
 			return err
 		}
-		heard = time.Now()
+		silent = 0
 		switch m := message.(type) {
 		case *pgproto3.CopyData:
 			switch {

@@ -167,6 +167,14 @@ func (s *rowSum) add(text string, base int) error {
 	return nil
 }
 
+// addNumber adds a row's number.
+func (s *rowSum) addNumber(n uint64) {
+	var carry uint64
+	s.Low, carry = arithmetic.Add64(s.Low, n, 0)
+	s.High += int64(carry)
+	s.Rows++
+}
+
 // String is the sum as databases write it.
 func (s *rowSum) String() string {
 	n := new(big.Int).Lsh(big.NewInt(s.High), 64)

@@ -52,6 +52,20 @@ type learner interface {
 	learn(ctx context.Context, table string) error
 }
 
+// summer is a session whose rows can be summed by who reads them, as the database's rowSum does: then it need not be asked to. Rows that
+// were summed here are compared later with what the database sums.
+type summer interface {
+	// sums reports whether that is so of a result with these columns, in their order: its rows are summed.
+	sums(fields []field) bool
+}
+
+// summed are rows of a summer's.
+type summed interface {
+	rows
+	// sum is the row's number.
+	sum() uint64
+}
+
 // position is physical order.
 type position struct {
 	column string // that has it, and can be a key

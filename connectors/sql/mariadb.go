@@ -7,14 +7,12 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"io"
-	"net"
 	"regexp"
 	"slices"
 	"strconv"
 	"strings"
-	"sync/atomic"
 
+	"github.com/apache/arrow/go/v17/arrow/array"
 	"github.com/go-sql-driver/mysql"
 
 	"github.com/headwater-data/headwater/connectors"
@@ -77,7 +75,7 @@ func (d *mariadbDialect) order(fields []field) string {
 	return "LEFT(CAST(" + d.quote(fields[0].name) + " AS BINARY), 64), " + d.rowHash(fields)
 }
 
-// rowHash is an expression that tells rows apart. Each value is taken as bytes, because texts of different character sets cannot
+// rowHash is an expression that tells rows apart; form has it, column by column, for who has read the row. Each value is taken as bytes, because texts of different character sets cannot
 // be put together, and what may be long by its checksum, because a text longer than max_allowed_packet would be null.
 func (d *mariadbDialect) rowHash(fields []field) string {
 	parts := make([]string, len(fields))
@@ -110,60 +108,19 @@ func selectedByMariaDB(quoted string, f field) string {
 	return ""
 }
 
-// mariadbConn is what the driver gives.
-type mariadbConn interface {
-	driver.Conn
-	driver.QueryerContext
-	driver.ExecerContext
-}
-
 type mariadbSession struct {
 	d       *mariadbDialect
-	conn    mariadbConn
-	noted   *notingConn
+	wire    *wire
 	mariadb bool                     // else MySQL
 	known   map[string]mariadbColumn // the table's columns by name, by the catalogue
 }
 
-// notingConn keeps the error with which the way to the server ended: the driver only says that it did.
-type notingConn struct {
-	net.Conn
-	last atomic.Pointer[error]
-}
-
-func (c *notingConn) Read(b []byte) (int, error) {
-	n, err := c.Conn.Read(b)
-	if err != nil {
-		c.last.CompareAndSwap(nil, &err)
-	}
-	return n, err
-}
-
 func (d *mariadbDialect) connect(ctx context.Context) (session, error) {
-	c := mysql.NewConfig()
-	c.Net, c.Addr, c.User, c.Passwd, c.DBName = "tcp", net.JoinHostPort(d.server.host, strconv.Itoa(d.server.port)), d.server.user, d.server.password.Reveal(), d.server.database
-	c.Logger = &mysql.NopLogger{} // what it logs comes back as errors
-	if d.server.tls != nil {
-		c.TLS = d.server.tls.Clone()
-	}
-	s := &mariadbSession{d: d}
-	c.DialFunc = func(ctx context.Context, network, address string) (net.Conn, error) {
-		conn, err := d.server.dial(ctx, network, address)
-		if err != nil {
-			return nil, err
-		}
-		s.noted = &notingConn{Conn: conn}
-		return s.noted, nil
-	}
-	connector, err := mysql.NewConnector(c)
+	w, err := d.dialWire(ctx)
 	if err != nil {
-		return nil, fault.Usage(fmt.Errorf("prepare the connection: %w", err))
+		return nil, err
 	}
-	conn, err := connector.Connect(ctx)
-	if err != nil {
-		return nil, s.explained(err)
-	}
-	s.conn = conn.(mariadbConn)
+	s := &mariadbSession{d: d, wire: w}
 	if err := s.prepare(ctx); err != nil {
 		s.close()
 		return nil, err
@@ -202,21 +159,7 @@ func (s *mariadbSession) prepare(ctx context.Context) error {
 	return s.exec(ctx, fmt.Sprintf("SET SESSION max_execution_time = %d", s.d.server.statementTimeout.Milliseconds()))
 }
 
-func (s *mariadbSession) exec(ctx context.Context, text string) error {
-	_, err := s.conn.ExecContext(ctx, text, nil)
-	return s.explained(err)
-}
-
-// explained puts the reason to an error of the driver's that only says that the connection is gone.
-func (s *mariadbSession) explained(err error) error {
-	if err == nil || s.noted == nil || !errors.Is(err, mysql.ErrInvalidConn) && !errors.Is(err, driver.ErrBadConn) {
-		return err
-	}
-	if cause := s.noted.last.Load(); cause != nil {
-		return fmt.Errorf("%w: %w", err, *cause)
-	}
-	return err
-}
+func (s *mariadbSession) exec(ctx context.Context, text string) error { return s.wire.exec(ctx, text) }
 
 func (s *mariadbSession) begin(ctx context.Context) error {
 	return s.exec(ctx, "START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY")
@@ -224,29 +167,26 @@ func (s *mariadbSession) begin(ctx context.Context) error {
 
 func (s *mariadbSession) commit(ctx context.Context) error { return s.exec(ctx, "COMMIT") }
 
-func (s *mariadbSession) close() {
-	_ = s.conn.Close() // whoever has been lost cannot be told
-}
+func (s *mariadbSession) close() { s.wire.close() }
 
 func (s *mariadbSession) query(ctx context.Context, text string, args []any) (rows, error) {
 	written, err := s.d.written(text, args)
 	if err != nil {
 		return nil, err
 	}
-	result, err := s.conn.QueryContext(ctx, written, nil)
+	over := s.wire.until(ctx)
+	described, err := s.wire.query(written)
 	if err != nil {
-		return nil, s.explained(err)
+		over()
+		return nil, err
 	}
-	names := result.Columns()
-	r := &mariadbRows{s: s, result: result, values: make([]driver.Value, len(names))}
-	for i, name := range names {
-		column, ok := s.known[name]
+	r := &mariadbRows{s: s, over: over, values: make([][]byte, len(described))}
+	for _, d := range described {
+		column, ok := s.known[d.name]
 		if !ok {
-			if column, err = s.described(result, i); err != nil {
-				return nil, errors.Join(err, r.close())
-			}
+			column = s.described(d)
 		}
-		column.name = name
+		column.name = d.name
 		r.columns = append(r.columns, column)
 		r.list = append(r.list, column.field)
 	}
@@ -315,30 +255,24 @@ func literal(v value) (string, error) {
 }
 
 // described is a column of which the catalogue says nothing: one of a query's.
-func (s *mariadbSession) described(result driver.Rows, i int) (mariadbColumn, error) {
-	names, okNames := result.(driver.RowsColumnTypeDatabaseTypeName)
-	sizes, okSizes := result.(driver.RowsColumnTypePrecisionScale)
-	if !okNames || !okSizes {
-		return mariadbColumn{}, fmt.Errorf("the driver's %T does not know types", result)
-	}
-	name := strings.ToLower(names.ColumnTypeDatabaseTypeName(i))
-	bare, unsigned := strings.CutPrefix(name, "unsigned ")
-	precision, scale, _ := sizes.ColumnTypePrecisionScale(i)
-	if bare == "decimal" {
-		precision++ // the driver takes every decimal for one with a sign
-	}
-	declared := bare
+func (s *mariadbSession) described(w wireColumn) mariadbColumn {
+	base, unsigned := w.declared()
+	declared := base
 	if unsigned {
 		declared += " unsigned"
 	}
-	c := s.d.column(bare, declared, precision, scale)
-	if bare == "decimal" {
+	precision, scale := int64(0), int64(0)
+	if base == "decimal" {
+		precision, scale = w.digits()
+	}
+	c := s.d.column(base, declared, precision, scale)
+	if base == "decimal" {
 		c.declared = fmt.Sprintf("decimal(%d,%d)", precision, scale)
 	}
-	return c, nil
+	return c
 }
 
-const mariadbCatalogue = "SELECT COLUMN_NAME, DATA_TYPE, CONVERT(COLUMN_TYPE USING utf8mb4), NUMERIC_PRECISION, NUMERIC_SCALE FROM information_schema.COLUMNS WHERE TABLE_SCHEMA = %s AND TABLE_NAME = %s ORDER BY ORDINAL_POSITION"
+const mariadbCatalogue = "SELECT COLUMN_NAME, DATA_TYPE, CONVERT(COLUMN_TYPE USING utf8mb4), NUMERIC_PRECISION, NUMERIC_SCALE, CHARACTER_SET_NAME FROM information_schema.COLUMNS WHERE TABLE_SCHEMA = %s AND TABLE_NAME = %s ORDER BY ORDINAL_POSITION"
 
 // learn asks the catalogue for the table's columns: what comes with a result leaves out whether a decimal has a sign.
 func (s *mariadbSession) learn(ctx context.Context, table string) error {
@@ -351,7 +285,7 @@ func (s *mariadbSession) learn(ctx context.Context, table string) error {
 	known := map[string]mariadbColumn{}
 	for _, row := range list {
 		var size [2]int64
-		for i, text := range row[3:] {
+		for i, text := range row[3:5] {
 			if text == "" {
 				continue
 			}
@@ -359,7 +293,9 @@ func (s *mariadbSession) learn(ctx context.Context, table string) error {
 				return fmt.Errorf("the catalogue's %s of the column %s: %w", []string{"precision", "scale"}[i], row[0], err)
 			}
 		}
-		known[row[0]] = s.d.column(strings.ToLower(row[1]), strings.ToLower(row[2]), size[0], size[1])
+		c := s.d.column(strings.ToLower(row[1]), strings.ToLower(row[2]), size[0], size[1])
+		c.charset = strings.ToLower(row[5])
+		known[row[0]] = c
 	}
 	s.known = known
 	return nil
@@ -508,12 +444,14 @@ func (d *mariadbDialect) fail(err error) error {
 // mariadbRows is a result in the text protocol.
 type mariadbRows struct {
 	s       *mariadbSession
-	result  driver.Rows
+	over    func() // the context has nothing to end any more
 	columns []mariadbColumn
 	list    []field
-	values  []driver.Value
+	values  [][]byte // nil for null
 	ended   bool
 	err     error
+	forms   []sumForm // once a row was summed
+	summed  []byte    // what the checksum of the row is one of
 }
 
 func (r *mariadbRows) fields() []field { return r.list }
@@ -522,26 +460,36 @@ func (r *mariadbRows) next() bool {
 	if r.ended {
 		return false
 	}
-	if err := r.result.Next(r.values); err != nil {
-		r.ended = true
-		if !errors.Is(err, io.EOF) {
-			r.err = r.s.explained(err)
-		}
-		return false
+	more, err := r.s.wire.next(r.values)
+	if r.ended, r.err = !more, err; r.ended {
+		r.over()
 	}
-	return true
+	return more
 }
 
 func (r *mariadbRows) close() error {
 	if !r.ended {
 		// The rest of a large result would have to be read: the connection is closed instead, which ends it.
 		r.ended = true
+		r.over()
 		r.s.close()
-		_ = r.result.Close() // says that the connection is closed
-		return nil
-	}
-	if err := r.result.Close(); r.err == nil && err != nil {
-		return r.s.explained(err)
 	}
 	return r.err
 }
+
+func (r *mariadbRows) put(i int, to array.Builder) error {
+	if r.values[i] == nil {
+		to.AppendNull()
+		return nil
+	}
+	return r.columns[i].putText(r.values[i], to)
+}
+
+func (r *mariadbRows) value(i int) (value, bool) {
+	if r.values[i] == nil {
+		return value{}, false
+	}
+	return value{r.columns[i].kind, r.columns[i].textOf(r.values[i])}, true
+}
+
+func (r *mariadbRows) size(i int) int { return len(r.values[i]) }

@@ -13,60 +13,60 @@ import (
 	"github.com/apache/arrow/go/v17/arrow/array"
 )
 
-// mariadbColumn is how a column's values are read. The driver gives whole numbers and floats as such, and all else as bytes that
-// stand until the next row.
+// mariadbColumn is how a column's values are read from the texts that the server writes. They stand until the next row.
 type mariadbColumn struct {
 	field
-	put  func(v driver.Value, to array.Builder) error
-	text func(v driver.Value) string
+	putText func(text []byte, to array.Builder) error
+	textOf  func(text []byte) string // for a cursor
+	charset string                   // of the table's column, by the catalogue; "" where that is not known, or there is none
 }
 
 // column is for a type of the catalogue: base is its name, declared all that is said of it.
 func (d *mariadbDialect) column(base, declared string, precision, scale int64) mariadbColumn {
-	c := mariadbColumn{field: field{declared: declared, ordered: true}, text: mariadbText}
-	is := func(typ arrow.DataType, kind byte, put func(driver.Value, array.Builder) error) mariadbColumn {
-		c.typ, c.kind, c.put = typ, kind, put
+	c := mariadbColumn{field: field{declared: declared, ordered: true}, textOf: func(text []byte) string { return string(text) }}
+	is := func(typ arrow.DataType, kind byte, put func([]byte, array.Builder) error) mariadbColumn {
+		c.typ, c.kind, c.putText = typ, kind, put
 		return c
 	}
 	unsigned := strings.Contains(declared, "unsigned")
-	whole := func(signed, without arrow.DataType) mariadbColumn {
+	whole := func(signed, without arrow.DataType, put, putUnsigned func([]byte, array.Builder) error) mariadbColumn {
 		if unsigned {
-			return is(without, kindUint, putWhole)
+			return is(without, kindUint, putUnsigned)
 		}
-		return is(signed, kindInt, putWhole)
+		return is(signed, kindInt, put)
 	}
 	switch base {
 	case "tinyint":
-		return whole(arrow.PrimitiveTypes.Int8, arrow.PrimitiveTypes.Uint8)
+		return whole(arrow.PrimitiveTypes.Int8, arrow.PrimitiveTypes.Uint8, putSigned[int8, *array.Int8Builder], putUnsigned[uint8, *array.Uint8Builder])
 	case "smallint":
-		return whole(arrow.PrimitiveTypes.Int16, arrow.PrimitiveTypes.Uint16)
+		return whole(arrow.PrimitiveTypes.Int16, arrow.PrimitiveTypes.Uint16, putSigned[int16, *array.Int16Builder], putUnsigned[uint16, *array.Uint16Builder])
 	case "mediumint", "int":
-		return whole(arrow.PrimitiveTypes.Int32, arrow.PrimitiveTypes.Uint32)
+		return whole(arrow.PrimitiveTypes.Int32, arrow.PrimitiveTypes.Uint32, putSigned[int32, *array.Int32Builder], putUnsigned[uint32, *array.Uint32Builder])
 	case "bigint":
-		return whole(arrow.PrimitiveTypes.Int64, arrow.PrimitiveTypes.Uint64)
+		return whole(arrow.PrimitiveTypes.Int64, arrow.PrimitiveTypes.Uint64, putSigned[int64, *array.Int64Builder], putUnsigned[uint64, *array.Uint64Builder])
 	case "year":
 		// As a text of four digits where it is compared: the number 0 would be the year 2000.
-		c.text = func(v driver.Value) string { return fmt.Sprintf("%04s", mariadbText(v)) }
-		return is(arrow.PrimitiveTypes.Int16, kindText, putWhole)
+		c.textOf = func(text []byte) string { return fmt.Sprintf("%04s", text) }
+		return is(arrow.PrimitiveTypes.Int16, kindText, putSigned[int16, *array.Int16Builder])
 	case "bit":
-		c.text = func(v driver.Value) string { return strconv.FormatUint(bits(v), 10) }
-		return is(arrow.PrimitiveTypes.Uint64, kindUint, func(v driver.Value, to array.Builder) error {
-			to.(*array.Uint64Builder).Append(bits(v))
+		c.textOf = func(text []byte) string { return strconv.FormatUint(bits(text), 10) }
+		return is(arrow.PrimitiveTypes.Uint64, kindUint, func(text []byte, to array.Builder) error {
+			to.(*array.Uint64Builder).Append(bits(text))
 			return nil
 		})
 	case "decimal":
 		if precision < 1 || precision > 76 || scale < 0 || scale > precision {
 			return is(arrow.BinaryTypes.String, kindDecimal, putUTF8)
 		}
-		return is(decimalType(int32(precision), int32(scale)), kindDecimal, func(v driver.Value, to array.Builder) error {
-			return putDecimalText(v.([]byte), int(scale), to)
+		return is(decimalType(int32(precision), int32(scale)), kindDecimal, func(text []byte, to array.Builder) error {
+			return putDecimalText(text, int(scale), to)
 		})
 	case "float":
 		c.ordered = false
-		return is(arrow.PrimitiveTypes.Float32, kindFloat, putFloat)
+		return is(arrow.PrimitiveTypes.Float32, kindFloat, putFloatText)
 	case "double":
 		c.ordered = false
-		return is(arrow.PrimitiveTypes.Float64, kindFloat, putFloat)
+		return is(arrow.PrimitiveTypes.Float64, kindFloat, putFloatText)
 	case "date":
 		return is(arrow.FixedWidthTypes.Date32, kindTime, d.putDate)
 	case "datetime":
@@ -85,10 +85,9 @@ func (d *mariadbDialect) column(base, declared string, precision, scale int64) m
 	return is(arrow.BinaryTypes.String, kindText, putUTF8)
 }
 
-func mariadbText(v driver.Value) string {
+// numberText writes a number of the binlog's.
+func numberText(v driver.Value) string {
 	switch v := v.(type) {
-	case []byte:
-		return string(v)
 	case int64:
 		return strconv.FormatInt(v, 10)
 	case uint64:
@@ -101,15 +100,52 @@ func mariadbText(v driver.Value) string {
 	return fmt.Sprint(v)
 }
 
-func bits(v driver.Value) (n uint64) {
-	for _, b := range v.([]byte) {
+func bits(text []byte) (n uint64) {
+	for _, b := range text {
 		n = n<<8 | uint64(b)
 	}
 	return n
 }
 
-// putWhole: the database holds a column's values to its range.
-func putWhole(v driver.Value, to array.Builder) error {
+// putSigned appends a whole number. The database holds a column's values to its range.
+func putSigned[T int8 | int16 | int32 | int64, B interface{ Append(T) }](text []byte, to array.Builder) error {
+	digits := text
+	if len(text) > 0 && text[0] == '-' {
+		digits = text[1:]
+	}
+	u, ok := fixedDigits(digits)
+	if !ok || len(digits) > 18 {
+		n, err := strconv.ParseInt(string(text), 10, 64)
+		if err != nil {
+			return fmt.Errorf("the value %.40s is not a whole number", text)
+		}
+		to.(B).Append(T(n))
+		return nil
+	}
+	if len(digits) < len(text) {
+		u = -u
+	}
+	to.(B).Append(T(u))
+	return nil
+}
+
+// putUnsigned does the same where there is no sign.
+func putUnsigned[T uint8 | uint16 | uint32 | uint64, B interface{ Append(T) }](text []byte, to array.Builder) error {
+	u, ok := fixedDigits(text)
+	if !ok || len(text) > 18 {
+		n, err := strconv.ParseUint(string(text), 10, 64)
+		if err != nil {
+			return fmt.Errorf("the value %.40s is not a whole number", text)
+		}
+		to.(B).Append(T(n))
+		return nil
+	}
+	to.(B).Append(T(u))
+	return nil
+}
+
+// putNumber appends a number of the binlog's. The database holds a column's values to its range.
+func putNumber(v driver.Value, to array.Builder) error {
 	var n int64
 	var u uint64
 	switch v := v.(type) {
@@ -117,8 +153,12 @@ func putWhole(v driver.Value, to array.Builder) error {
 		n, u = v, uint64(v)
 	case uint64:
 		n, u = int64(v), v
+	case float64:
+		return putFloat(v, to)
+	case float32:
+		return putFloat(float64(v), to)
 	default:
-		return fmt.Errorf("the value %.40s is not a whole number", mariadbText(v))
+		return fmt.Errorf("the value %.40s is not a number", numberText(v))
 	}
 	switch to := to.(type) {
 	case *array.Int8Builder:
@@ -137,59 +177,62 @@ func putWhole(v driver.Value, to array.Builder) error {
 		to.Append(uint32(u))
 	case *array.Uint64Builder:
 		to.Append(u)
+	case *array.StringBuilder:
+		to.Append(numberText(v))
 	default:
 		return fmt.Errorf("a whole number for a column of %s", to.Type())
 	}
 	return nil
 }
 
-func putFloat(v driver.Value, to array.Builder) error {
-	var f float64
-	switch v := v.(type) {
-	case float64:
-		f = v
-	case float32:
-		f = float64(v)
-	default:
-		return fmt.Errorf("the value %.40s is not a float", mariadbText(v))
-	}
-	if to, ok := to.(*array.Float32Builder); ok {
+func putFloat(f float64, to array.Builder) error {
+	switch to := to.(type) {
+	case *array.Float32Builder:
 		to.Append(float32(f))
-		return nil
+	case *array.Float64Builder:
+		to.Append(f)
+	default:
+		return fmt.Errorf("a float for a column of %s", to.Type())
 	}
-	to.(*array.Float64Builder).Append(f)
 	return nil
+}
+
+func putFloatText(text []byte, to array.Builder) error {
+	f, err := strconv.ParseFloat(string(text), 64)
+	if err != nil {
+		return fmt.Errorf("the value %.40s is not a float", text)
+	}
+	return putFloat(f, to)
 }
 
 var errUTF8 = errors.New("the text is not valid in the character set that the column is declared in")
 
-func putUTF8(v driver.Value, to array.Builder) error {
-	b := to.(*array.StringBuilder)
-	text, ok := v.([]byte)
-	if !ok {
-		b.Append(mariadbText(v))
-		return nil
-	}
+func putUTF8(text []byte, to array.Builder) error {
 	if !utf8.Valid(text) {
 		return errUTF8
 	}
-	b.BinaryBuilder.Append(text)
+	to.(*array.StringBuilder).BinaryBuilder.Append(text)
 	return nil
 }
 
-func putBytes(v driver.Value, to array.Builder) error {
-	to.(*array.BinaryBuilder).Append(v.([]byte))
+func putBytes(text []byte, to array.Builder) error {
+	to.(*array.BinaryBuilder).Append(text)
 	return nil
 }
 
 // putDecimalText appends a decimal that is written in digits.
 func putDecimalText(text []byte, scale int, to array.Builder) error {
-	digits := make([]byte, 0, 80)
-	places, point := 0, false
+	small := len(text)+scale <= 18 // so that a number holds it
+	var n int64
+	var digits []byte
+	if !small {
+		digits = make([]byte, 0, 80)
+	}
+	places, point, seen := 0, false, false
 	for i, c := range text {
 		switch {
 		case c >= '0' && c <= '9':
-			if point {
+			if seen = true; point {
 				if places++; places > scale {
 					if c != '0' {
 						return fmt.Errorf("the value %.80s has more than %d digits after the point", text, scale)
@@ -197,30 +240,40 @@ func putDecimalText(text []byte, scale int, to array.Builder) error {
 					continue
 				}
 			}
-			digits = append(digits, c)
+			if small {
+				n = 10*n + int64(c-'0')
+			} else {
+				digits = append(digits, c)
+			}
 		case c == '.' && !point:
 			point = true
 		case c == '-' && i == 0:
-			digits = append(digits, c)
+			if !small {
+				digits = append(digits, c)
+			}
 		default:
 			return fmt.Errorf("the value %.80s is not a decimal", text)
 		}
 	}
-	for ; places < scale; places++ {
-		digits = append(digits, '0')
+	if !seen {
+		return fmt.Errorf("the value %.80s is not a decimal", text)
 	}
-	if len(digits) <= 18 {
-		n, err := strconv.ParseInt(string(digits), 10, 64)
-		if err != nil {
-			return fmt.Errorf("the value %.80s is not a decimal", text)
+	for ; places < scale; places++ {
+		if n *= 10; !small {
+			digits = append(digits, '0')
+		}
+	}
+	if small {
+		if text[0] == '-' {
+			n = -n
 		}
 		return appendSmallDecimal(to, n)
 	}
-	n, ok := new(big.Int).SetString(string(digits), 10)
+	wide, ok := new(big.Int).SetString(string(digits), 10)
 	if !ok {
 		return fmt.Errorf("the value %.80s is not a decimal", text)
 	}
-	return appendDecimal(to, n)
+	return appendDecimal(to, wide)
 }
 
 // fixedDigits reads a fixed number of digits.
@@ -276,9 +329,10 @@ func daysOf(year, month int64) int64 {
 	return 31
 }
 
+func notATime(text []byte) error { return fmt.Errorf("the value %.40s is not a time", text) }
+
 // clockMicros counts microseconds of a time of day, or of an amount of time when hours has more digits.
 func clockMicros(text []byte) (int64, error) {
-	bad := fmt.Errorf("the value %.40s is not a time", text)
 	clock := text
 	fraction := int64(0)
 	for i, c := range text {
@@ -287,7 +341,7 @@ func clockMicros(text []byte) (int64, error) {
 		}
 		n, ok := fixedDigits(text[i+1:])
 		if !ok || len(text)-i-1 > 6 {
-			return 0, bad
+			return 0, notATime(text)
 		}
 		for range 6 - (len(text) - i - 1) {
 			n *= 10
@@ -296,19 +350,19 @@ func clockMicros(text []byte) (int64, error) {
 		break
 	}
 	if len(clock) < 8 || clock[len(clock)-3] != ':' || clock[len(clock)-6] != ':' {
-		return 0, bad
+		return 0, notATime(text)
 	}
 	h, okH := fixedDigits(clock[:len(clock)-6])
 	m, okM := fixedDigits(clock[len(clock)-5 : len(clock)-3])
 	s, okS := fixedDigits(clock[len(clock)-2:])
 	if !okH || !okM || !okS {
-		return 0, bad
+		return 0, notATime(text)
 	}
 	return (h*3600+m*60+s)*1_000_000 + fraction, nil
 }
 
-func (d *mariadbDialect) putDate(v driver.Value, to array.Builder) error {
-	days, err := civilDays(v.([]byte))
+func (d *mariadbDialect) putDate(text []byte, to array.Builder) error {
+	days, err := civilDays(text)
 	if errors.Is(err, errZeroDate) && d.zeroIsNull {
 		to.AppendNull()
 		return nil
@@ -319,10 +373,9 @@ func (d *mariadbDialect) putDate(v driver.Value, to array.Builder) error {
 	return err
 }
 
-func (d *mariadbDialect) putTimestamp(v driver.Value, to array.Builder) error {
-	text := v.([]byte)
+func (d *mariadbDialect) putTimestamp(text []byte, to array.Builder) error {
 	if len(text) < 19 || text[10] != ' ' {
-		return fmt.Errorf("the value %.40s is not a time", text)
+		return notATime(text)
 	}
 	days, err := civilDays(text[:10])
 	if errors.Is(err, errZeroDate) && d.zeroIsNull {
@@ -339,8 +392,7 @@ func (d *mariadbDialect) putTimestamp(v driver.Value, to array.Builder) error {
 	return err
 }
 
-func putTime(v driver.Value, to array.Builder) error {
-	text := v.([]byte)
+func putTime(text []byte, to array.Builder) error {
 	if len(text) > 0 && text[0] != '-' {
 		micros, err := clockMicros(text)
 		if err != nil {
@@ -352,29 +404,4 @@ func putTime(v driver.Value, to array.Builder) error {
 		}
 	}
 	return fmt.Errorf("the value is %s, which is not a time of day in the warehouse: read the column as a text with CAST(… AS CHAR) in a query", text)
-}
-
-func (r *mariadbRows) put(i int, to array.Builder) error {
-	if r.values[i] == nil {
-		to.AppendNull()
-		return nil
-	}
-	return r.columns[i].put(r.values[i], to)
-}
-
-func (r *mariadbRows) value(i int) (value, bool) {
-	if r.values[i] == nil {
-		return value{}, false
-	}
-	return value{r.columns[i].kind, r.columns[i].text(r.values[i])}, true
-}
-
-func (r *mariadbRows) size(i int) int {
-	switch v := r.values[i].(type) {
-	case nil:
-		return 0
-	case []byte:
-		return len(v)
-	}
-	return 8
 }

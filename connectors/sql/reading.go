@@ -38,13 +38,17 @@ type reading struct {
 	at     *cursor
 	passes []pass
 	b      *batch
-	base   int // to which the numbers that are added up are written
+	base   int  // to which the numbers that are added up are written
+	sums   bool // they are made of the rows here
 }
 
 // run reads the content from where it stands to its end.
 func (r *reading) run(ctx context.Context) error {
 	r.b = newBatch(r.s.env.Allocator, r.t)
 	defer r.b.release()
+	if c, ok := r.c.(summer); ok && r.at.Sum != nil {
+		r.sums = c.sums(r.t.fields)
+	}
 	for ; r.at.Pass < len(r.passes); r.at.Pass, r.at.Key, r.at.Skip = r.at.Pass+1, nil, 0 {
 		r.b.key = r.b.key[:0]
 		if err := r.pass(ctx, r.passes[r.at.Pass]); err != nil {
@@ -128,7 +132,7 @@ func (r *reading) pageList(p pass) string {
 	if r.t.position != nil && r.t.position.column != "" {
 		list += ", " + r.s.dialect.quote(r.t.position.column)
 	}
-	if r.at.Sum != nil {
+	if r.at.Sum != nil && !r.sums {
 		row, base := r.c.rowSum(r.t.fields)
 		list += ", " + row + " AS " + r.s.dialect.quote(sumColumn)
 		r.base = base
@@ -215,6 +219,10 @@ func (r *reading) page(ctx context.Context, q *clause, key []string) (n int, err
 
 // sum adds up the row.
 func (r *reading) sum(rows rows) error {
+	if r.sums {
+		r.at.Sum.addNumber(rows.(summed).sum())
+		return nil
+	}
 	v, ok := rows.value(len(rows.fields()) - 1)
 	if !ok {
 		return errors.New("the database gave no number for a row that is added up")
@@ -303,6 +311,7 @@ type batch struct {
 	deleted  *array.BooleanBuilder
 	rows     int
 	bytes    int
+	next     int   // size of the row that full has seen and add has not; 0: unknown
 	bad      []int // rows in the builders that are not to be delivered
 	rejects  []connectors.Reject
 	key      []value // of the last row
@@ -340,20 +349,27 @@ func (b *batch) full(r rows) bool {
 	if b.rows-len(b.bad)+len(b.rejects) >= connectors.MaxBatchRows {
 		return true
 	}
-	size := 0
+	b.next = b.size(r)
+	return b.bytes+b.next > connectors.MaxBatchBytes
+}
+
+// size is about how many bytes a row takes.
+func (b *batch) size(r rows) (size int) {
 	for i := range b.builders {
 		size += r.size(i) + rowCost
 	}
-	return b.bytes+size > connectors.MaxBatchBytes
+	return size
 }
 
 // add appends a row, or makes it a reject.
 func (b *batch) add(r rows) {
+	if b.next == 0 {
+		b.next = b.size(r)
+	}
+	b.bytes, b.next = b.bytes+b.next, 0
 	var fault error
 	at := 0
 	for i, builder := range b.builders {
-		size := r.size(i)
-		b.bytes += size + rowCost
 		err := r.put(i, builder)
 		if err == nil {
 			continue

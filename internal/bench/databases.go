@@ -84,6 +84,8 @@ type databaseResult struct {
 	PeakMB        *float64 `json:"peak_mb"`        // the highest of all readings, of tables and of changes
 	ChangesPerS   *float64 `json:"cdc_changes_per_s"`
 	LagP99        *float64 `json:"cdc_lag_p99_ms"`
+	MySQLChanges  *float64 `json:"mysql_cdc_changes_per_s"`
+	MySQLLagP99   *float64 `json:"mysql_cdc_lag_p99_ms"`
 }
 
 // databases measures how fast tables and changes come from databases into Kafka: the embedded broker or Apache Kafka, without a
@@ -163,9 +165,6 @@ func measureServer(ctx context.Context, o databaseOptions, name string, brokers 
 			}
 		}
 	}
-	if !followable(name) {
-		return nil
-	}
 	if o.changes > 0 {
 		if err := take(sideBacklog, o.changes, 0); err != nil {
 			return err
@@ -176,9 +175,6 @@ func measureServer(ctx context.Context, o databaseOptions, name string, brokers 
 	}
 	return nil
 }
-
-// followable reports whether changes of a server's are measured.
-func followable(server string) bool { return server == "postgres" }
 
 func rate(s *side) float64 { return float64(s.all[0].Rows) / s.median(seconds) }
 
@@ -204,12 +200,17 @@ func summaryOfDatabases(o databaseOptions, sides map[string]*side) databaseResul
 		}
 	}
 	r.PeakMB = rounded(worst, 1)
-	if s := sides[sideBacklog+" postgres"]; s != nil {
-		r.ChangesPerS = rounded(rate(s), 0)
+	changes := func(server string) (perSecond, lag *float64) {
+		if s := sides[sideBacklog+" "+server]; s != nil {
+			perSecond = rounded(rate(s), 0)
+		}
+		if s := sides[sideLag+" "+server]; s != nil {
+			lag = rounded(s.worst(func(m measurement) float64 { return m.LagP99 }), 0)
+		}
+		return perSecond, lag
 	}
-	if s := sides[sideLag+" postgres"]; s != nil {
-		r.LagP99 = rounded(s.worst(func(m measurement) float64 { return m.LagP99 }), 0)
-	}
+	r.ChangesPerS, r.LagP99 = changes("postgres")
+	r.MySQLChanges, r.MySQLLagP99 = changes("mariadb")
 	return r
 }
 

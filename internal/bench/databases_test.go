@@ -23,13 +23,13 @@ func TestDatabasesAreReadByAllSidesAndTheLastLineIsForScripts(t *testing.T) {
 	if err := json.Unmarshal([]byte(line), &got); err != nil || !ok {
 		t.Fatalf("the last line is %q: %v", lines[len(lines)-1], err)
 	}
-	for _, key := range []string{"rows", "postgres_ratio", "mysql_ratio", "rows_per_cpu_s", "peak_mb", "cdc_changes_per_s", "cdc_lag_p99_ms"} {
+	for _, key := range []string{"rows", "postgres_ratio", "mysql_ratio", "rows_per_cpu_s", "peak_mb", "cdc_changes_per_s", "cdc_lag_p99_ms", "mysql_cdc_changes_per_s", "mysql_cdc_lag_p99_ms"} {
 		if got[key] <= 0 {
 			t.Errorf("%s is %v in %s", key, got[key], line)
 		}
 	}
-	if len(got) != 7 {
-		t.Errorf("%d keys, want 7: %s", len(got), line)
+	if len(got) != 9 {
+		t.Errorf("%d keys, want 9: %s", len(got), line)
 	}
 }
 
@@ -111,7 +111,7 @@ func TestTheReportOfDatabasesComparesWithTheDatabasesOwn(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got, want := string(line), `{"rows":1000000,"postgres_ratio":0.25,"mysql_ratio":null,"rows_per_cpu_s":2000000,"peak_mb":100.1,"cdc_changes_per_s":100000,"cdc_lag_p99_ms":null}`; got != want {
+	if got, want := string(line), `{"rows":1000000,"postgres_ratio":0.25,"mysql_ratio":null,"rows_per_cpu_s":2000000,"peak_mb":100.1,"cdc_changes_per_s":100000,"cdc_lag_p99_ms":null,"mysql_cdc_changes_per_s":null,"mysql_cdc_lag_p99_ms":null}`; got != want {
 		t.Errorf("got  %s\nwant %s", got, want)
 	}
 }

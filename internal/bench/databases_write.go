@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"github.com/apache/arrow/go/v17/arrow/memory"
-	"github.com/jackc/pgx/v5"
 
 	"github.com/headwater-data/headwater/connectors"
 	sqlconnectors "github.com/headwater-data/headwater/connectors/sql"
@@ -149,14 +148,20 @@ func ingestTable(ctx context.Context, o order) (m measurement, err error) {
 
 // followedTable makes an empty table whose changes are followed from now on.
 func followedTable(ctx context.Context, o order, name string) (*ingestion, error) {
-	if err := o.Server.do(ctx, o.Server.Database, "CREATE TABLE "+name+" ("+postgresTable+")", "CREATE PUBLICATION "+name+" FOR TABLE "+name); err != nil {
+	statements := []string{"CREATE TABLE " + name + " (" + mariadbTable + ") CHARACTER SET utf8mb4"}
+	read := fmt.Sprintf("table: %s, changes: {}", name)
+	if o.Server.Kind == "postgres" {
+		statements = []string{"CREATE TABLE " + name + " (" + postgresTable + ")", "CREATE PUBLICATION " + name + " FOR TABLE " + name}
+		read = fmt.Sprintf("table: %s, changes: { slot: %s, publication: %s }", name, name, name)
+	}
+	if err := o.Server.do(ctx, o.Server.Database, statements...); err != nil {
 		return nil, err
 	}
-	in, err := openIngestion(ctx, o, fmt.Sprintf("table: %s, changes: { slot: %s, publication: %s }", name, name, name))
+	in, err := openIngestion(ctx, o, read)
 	if err != nil {
 		return nil, err
 	}
-	if _, err := in.pass(ctx); err != nil { // makes the slot
+	if _, err := in.pass(ctx); err != nil { // finds the position from which the table is followed
 		return nil, errors.Join(err, in.close())
 	}
 	return in, nil
@@ -164,6 +169,9 @@ func followedTable(ctx context.Context, o order, name string) (*ingestion, error
 
 // dropFollowed lets the server forget the log that it has kept.
 func dropFollowed(ctx context.Context, o order, name string) error {
+	if o.Server.Kind == "mariadb" {
+		return o.Server.do(ctx, o.Server.Database, "DROP TABLE "+name)
+	}
 	return o.Server.do(ctx, o.Server.Database, "SELECT pg_drop_replication_slot('"+name+"')", "DROP TABLE "+name, "DROP PUBLICATION "+name)
 }
 
@@ -179,13 +187,23 @@ func ingestBacklog(ctx context.Context, o order) (m measurement, err error) {
 	}
 	defer func() { err = errors.Join(err, in.close(), dropFollowed(context.WithoutCancel(ctx), o, name)) }()
 	full, rest := o.Rows/perTransaction, o.Rows%perTransaction
-	err = o.Server.do(ctx, o.Server.Database, fmt.Sprintf(`DO $$ BEGIN FOR t IN 0..%[1]d - 1 LOOP
+	statements := []string{fmt.Sprintf(`DO $$ BEGIN FOR t IN 0..%[1]d - 1 LOOP
 		INSERT INTO %[2]s SELECT %[3]s FROM generate_series(t * 600 + 1, t * 600 + 600) n;
 		UPDATE %[2]s SET status = status + 1, amount = amount * 2 WHERE id BETWEEN t * 600 + 1 AND t * 600 + 300;
 		DELETE FROM %[2]s WHERE id BETWEEN t * 600 + 501 AND t * 600 + 600;
 		COMMIT; END LOOP; END $$`, full, name, postgresRow),
-		fmt.Sprintf("INSERT INTO %s SELECT %s FROM generate_series(%d, %d) n", name, postgresRow, full*600+1, full*600+rest))
-	if err != nil {
+		fmt.Sprintf("INSERT INTO %s SELECT %s FROM generate_series(%d, %d) n", name, postgresRow, full*600+1, full*600+rest)}
+	if o.Server.Kind == "mariadb" {
+		statements = []string{fmt.Sprintf(`BEGIN NOT ATOMIC FOR t IN 0..%[1]d - 1 DO START TRANSACTION;
+			INSERT INTO %[2]s SELECT %[3]s FROM (SELECT t * 600 + seq AS n FROM seq_1_to_600) rows_of_one;
+			UPDATE %[2]s SET status = status + 1, amount = amount * 2 WHERE id BETWEEN t * 600 + 1 AND t * 600 + 300;
+			DELETE FROM %[2]s WHERE id BETWEEN t * 600 + 501 AND t * 600 + 600;
+			COMMIT; END FOR; END`, full, name, mariadbRow)}
+		if rest > 0 {
+			statements = append(statements, fmt.Sprintf("INSERT INTO %s SELECT %s FROM (SELECT %d + seq AS n FROM seq_1_to_%d) t", name, mariadbRow, full*600, rest))
+		}
+	}
+	if err := o.Server.do(ctx, o.Server.Database, statements...); err != nil {
 		return m, fmt.Errorf("make changes: %w", err)
 	}
 	return timed(o, func() (int64, error) { return in.pass(ctx) })
@@ -241,22 +259,30 @@ func followSteadily(ctx context.Context, o order) (m measurement, err error) {
 // write makes changes at the order's rate for its length, a transaction each hundredth of a second. A machine that cannot keep up
 // makes them later, and lag is counted from then.
 func write(ctx context.Context, o order, name string, lags *lags) (made int64, err error) {
-	c, err := o.Server.postgres(o.Server.Database)
+	db, err := o.Server.open(o.Server.Database)
 	if err != nil {
 		return 0, err
 	}
-	conn, err := pgx.ConnectConfig(ctx, c)
+	defer func() { err = errors.Join(err, db.Close()) }()
+	conn, err := db.Conn(ctx)
 	if err != nil {
 		return 0, err
 	}
-	defer func() { err = errors.Join(err, conn.Close(context.WithoutCancel(ctx))) }()
-	// As servers do by default: a commit that waits for nothing stays in the server's memory for up to 0.6 s.
-	if _, err := conn.Exec(ctx, "SET synchronous_commit = on"); err != nil {
-		return 0, err
+	defer func() { err = errors.Join(err, conn.Close()) }()
+	if o.Server.Kind == "postgres" {
+		// As servers do by default: a commit that waits for nothing stays in the server's memory for up to 0.6 s.
+		if _, err := conn.ExecContext(ctx, "SET synchronous_commit = on"); err != nil {
+			return 0, err
+		}
 	}
 	const beat = 10 * time.Millisecond
 	each := max(1, o.Server.Rate/int(time.Second/beat))
-	statement := fmt.Sprintf("INSERT INTO %s SELECT %s FROM generate_series($1::bigint, $2::bigint) n", name, postgresRow)
+	statement := func(from int64) string {
+		if o.Server.Kind == "mariadb" {
+			return fmt.Sprintf("INSERT INTO %s SELECT %s FROM (SELECT %d + seq AS n FROM seq_1_to_%d) t", name, mariadbRow, from, each)
+		}
+		return fmt.Sprintf("INSERT INTO %s SELECT %s FROM generate_series(%d::bigint, %d::bigint) n", name, postgresRow, from+1, from+int64(each))
+	}
 	tick := time.NewTicker(beat)
 	defer tick.Stop()
 	began := time.Now()
@@ -271,7 +297,7 @@ func write(ctx context.Context, o order, name string, lags *lags) (made int64, e
 			continue
 		}
 		at := time.Now()
-		if _, err := conn.Exec(ctx, statement, made+1, made+int64(each)); err != nil {
+		if _, err := conn.ExecContext(ctx, statement(made)); err != nil {
 			return made, fmt.Errorf("make changes: %w", err)
 		}
 		made += int64(each)

@@ -530,7 +530,11 @@ func (l *loader) connector(f *sourceFile, broken problem.List) {
 		index[c.Name] = i
 		options, ok := streams[c.Name].(Replacer)
 		if ok && options.ReplacesContent() && c.Map.Version != nil {
-			l.add(doc.At("streams", i, "map", "version"), "a stream whose new content replaces the old one takes its order from that", "remove version, or set on_change: merge")
+			fix := "remove version"
+			if s.Connector == "file" { // no other one has the option
+				fix += ", or set on_change: merge"
+			}
+			l.add(doc.At("streams", i, "map", "version"), "a stream whose new content replaces the old one takes its order from that", fix)
 		}
 	}
 	if definition.Check == nil {

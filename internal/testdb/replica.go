@@ -10,13 +10,12 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"testing"
 	"time"
 )
 
 // Replica starts a server that follows this one, and has all that this one has when it returns. It is for tests that made the server
 // for themselves: what other tests do meanwhile would be in the way.
-func (s *Server) Replica(t testing.TB) *Server {
+func (s *Server) Replica(t TB) *Server {
 	t.Helper()
 	k := *s.kind
 	var after func(ctx context.Context, replica *Server) error
@@ -115,7 +114,7 @@ func (s *Server) mariadbFollow(ctx context.Context, replica *Server) error {
 }
 
 // On returns the same database on a server that follows this one's, or is followed by it.
-func (d *Database) On(t testing.TB, other *Server) *Database {
+func (d *Database) On(t TB, other *Server) *Database {
 	t.Helper()
 	db, err := other.kind.open(other, d.Name)
 	if err != nil {
@@ -130,7 +129,7 @@ func (d *Database) On(t testing.TB, other *Server) *Database {
 }
 
 // Hold makes a replica lag: from now on it takes in what comes, and shows nothing of it. Release ends that.
-func (s *Server) Hold(t testing.TB) {
+func (s *Server) Hold(t TB) {
 	t.Helper()
 	if s.kind.name == mariadb.name {
 		s.admin(t, t.Context(), "STOP SLAVE SQL_THREAD")
@@ -141,7 +140,7 @@ func (s *Server) Hold(t testing.TB) {
 }
 
 // Release lets a replica that was held go on.
-func (s *Server) Release(t testing.TB) {
+func (s *Server) Release(t TB) {
 	t.Helper()
 	if s.kind.name == mariadb.name {
 		s.admin(t, t.Context(), "START SLAVE SQL_THREAD")
@@ -151,7 +150,7 @@ func (s *Server) Release(t testing.TB) {
 }
 
 // Replayed waits until a replica shows all that the primary has written up to now.
-func (s *Server) Replayed(t testing.TB, primary *Server) {
+func (s *Server) Replayed(t TB, primary *Server) {
 	t.Helper()
 	if s.kind.name == mariadb.name {
 		at := primary.value(t, "SELECT @@global.gtid_binlog_pos")
@@ -164,7 +163,7 @@ func (s *Server) Replayed(t testing.TB, primary *Server) {
 }
 
 // value returns the only value of a query.
-func (s *Server) value(t testing.TB, query string) (v string) {
+func (s *Server) value(t TB, query string) (v string) {
 	t.Helper()
 	db, err := s.kind.open(s, "")
 	if err != nil {
@@ -178,7 +177,7 @@ func (s *Server) value(t testing.TB, query string) (v string) {
 }
 
 // until asks until the answer is yes.
-func (s *Server) until(t testing.TB, what, query string) {
+func (s *Server) until(t TB, what, query string) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), startTimeout)
 	defer cancel()

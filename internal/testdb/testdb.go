@@ -27,7 +27,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"syscall"
-	"testing"
 	"time"
 )
 
@@ -81,8 +80,19 @@ var shared struct {
 	servers map[*kind]*Server
 }
 
+// TB is what a test must be able to do; those of package testing can. That one is not imported, because programs start servers, too,
+// and would carry it with them.
+type TB interface {
+	Helper()
+	Context() context.Context
+	Cleanup(func())
+	Error(args ...any)
+	Fatal(args ...any)
+	Fatalf(format string, args ...any)
+}
+
 // Tests stops the servers that a package's tests share once they are done. Run it in TestMain.
-type Tests struct{ M *testing.M }
+type Tests struct{ M interface{ Run() int } }
 
 // Run runs the tests and then stops the shared servers.
 func (t Tests) Run() int {
@@ -100,18 +110,18 @@ func (t Tests) Run() int {
 }
 
 // Postgres returns the PostgreSQL server that the package's tests share.
-func Postgres(t testing.TB) *Server { return share(t, postgres) }
+func Postgres(t TB) *Server { return share(t, postgres) }
 
 // MariaDB returns the MariaDB server that the package's tests share.
-func MariaDB(t testing.TB) *Server { return share(t, mariadb) }
+func MariaDB(t TB) *Server { return share(t, mariadb) }
 
 // OwnPostgres starts a PostgreSQL server for a test that stops, kills or breaks it.
-func OwnPostgres(t testing.TB) *Server { return own(t, postgres) }
+func OwnPostgres(t TB) *Server { return own(t, postgres) }
 
 // OwnMariaDB starts a MariaDB server for a test that stops, kills or breaks it.
-func OwnMariaDB(t testing.TB) *Server { return own(t, mariadb) }
+func OwnMariaDB(t TB) *Server { return own(t, mariadb) }
 
-func share(t testing.TB, k *kind) *Server {
+func share(t TB, k *kind) *Server {
 	t.Helper()
 	shared.Lock()
 	defer shared.Unlock()
@@ -129,7 +139,7 @@ func share(t testing.TB, k *kind) *Server {
 	return s
 }
 
-func own(t testing.TB, k *kind) *Server {
+func own(t TB, k *kind) *Server {
 	t.Helper()
 	s, err := start(t.Context(), k)
 	if err != nil {
@@ -247,7 +257,7 @@ func (s *Server) begin(ctx context.Context) error {
 }
 
 // Start starts the server again after Stop or Kill, at the same address over the same data.
-func (s *Server) Start(t testing.TB) {
+func (s *Server) Start(t TB) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), startTimeout)
 	defer cancel()
@@ -257,12 +267,12 @@ func (s *Server) Start(t testing.TB) {
 }
 
 // Stop ends the server in order; open connections are told.
-func (s *Server) Stop(t testing.TB) { t.Helper(); s.finish(t, s.kind.stop) }
+func (s *Server) Stop(t TB) { t.Helper(); s.finish(t, s.kind.stop) }
 
 // Kill ends the server as a loss of power would, but for the disk.
-func (s *Server) Kill(t testing.TB) { t.Helper(); s.finish(t, syscall.SIGKILL) }
+func (s *Server) Kill(t TB) { t.Helper(); s.finish(t, syscall.SIGKILL) }
 
-func (s *Server) finish(t testing.TB, signal syscall.Signal) {
+func (s *Server) finish(t TB, signal syscall.Signal) {
 	t.Helper()
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -276,7 +286,7 @@ func (s *Server) finish(t testing.TB, signal syscall.Signal) {
 }
 
 // Pause stops the server's processes without ending them: connections stay open and nothing answers.
-func (s *Server) Pause(t testing.TB) {
+func (s *Server) Pause(t TB) {
 	t.Helper()
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -292,7 +302,7 @@ func (s *Server) Pause(t testing.TB) {
 }
 
 // Resume lets a paused server go on.
-func (s *Server) Resume(t testing.TB) {
+func (s *Server) Resume(t TB) {
 	t.Helper()
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -342,7 +352,7 @@ func (s *Server) log() string {
 var databases atomic.Int64
 
 // Database makes a database that is dropped at the end of the test.
-func (s *Server) Database(t testing.TB) *Database {
+func (s *Server) Database(t TB) *Database {
 	t.Helper()
 	name := fmt.Sprintf("t%d", databases.Add(1))
 	s.admin(t, t.Context(), "CREATE DATABASE "+s.kind.quote(name))
@@ -366,7 +376,7 @@ func (s *Server) Database(t testing.TB) *Database {
 	return &Database{Server: s, Name: name, DB: db}
 }
 
-func (s *Server) admin(t testing.TB, ctx context.Context, statement string) {
+func (s *Server) admin(t TB, ctx context.Context, statement string) {
 	t.Helper()
 	db, err := s.kind.open(s, "")
 	if err != nil {
@@ -379,7 +389,7 @@ func (s *Server) admin(t testing.TB, ctx context.Context, statement string) {
 }
 
 // Do runs statements and fails the test when one fails.
-func (d *Database) Do(t testing.TB, statements ...string) {
+func (d *Database) Do(t TB, statements ...string) {
 	t.Helper()
 	for _, statement := range statements {
 		if _, err := d.ExecContext(t.Context(), statement); err != nil {

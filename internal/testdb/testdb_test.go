@@ -11,7 +11,7 @@ import (
 func TestMain(m *testing.M) { goleak.VerifyTestMain(testdb.Tests{M: m}) }
 
 func TestServersComeUpStopAndComeBackWithTheirData(t *testing.T) {
-	for name, own := range map[string]func(testing.TB) *testdb.Server{"postgres": testdb.OwnPostgres, "mariadb": testdb.OwnMariaDB} {
+	for name, own := range map[string]func(testdb.TB) *testdb.Server{"postgres": testdb.OwnPostgres, "mariadb": testdb.OwnMariaDB} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s := own(t)
@@ -46,7 +46,7 @@ func TestServersComeUpStopAndComeBackWithTheirData(t *testing.T) {
 func TestServersAreSetUpForChangeDataCaptureAndTLS(t *testing.T) {
 	for _, c := range []struct {
 		name   string
-		server func(testing.TB) *testdb.Server
+		server func(testdb.TB) *testdb.Server
 		query  string
 		want   string
 	}{
@@ -64,7 +64,7 @@ func TestServersAreSetUpForChangeDataCaptureAndTLS(t *testing.T) {
 }
 
 func TestReplicaFollowsAndLagsWhileItIsHeld(t *testing.T) {
-	for name, own := range map[string]func(testing.TB) *testdb.Server{"postgres": testdb.OwnPostgres, "mariadb": testdb.OwnMariaDB} {
+	for name, own := range map[string]func(testdb.TB) *testdb.Server{"postgres": testdb.OwnPostgres, "mariadb": testdb.OwnMariaDB} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			primary := own(t)

@@ -22,7 +22,6 @@ import (
 	"strings"
 	"sync"
 	"syscall"
-	"testing"
 	"time"
 
 	"github.com/segmentio/kafka-go"
@@ -82,8 +81,19 @@ var protocols = map[string]string{
 	saslListener: "SASL_PLAINTEXT", saslTLSListener: "SASL_SSL",
 }
 
+// TB is what a test must be able to do; those of package testing can. That one is not imported, because programs start brokers, too,
+// and would carry it with them.
+type TB interface {
+	Helper()
+	Cleanup(func())
+	Failed() bool
+	Logf(format string, args ...any)
+	Error(args ...any)
+	Fatal(args ...any)
+}
+
 // Start starts a cluster that ends with the test; it fails the test when it cannot.
-func Start(t testing.TB, options Options) *Cluster {
+func Start(t TB, options Options) *Cluster {
 	t.Helper()
 	ctx, stop := context.WithTimeout(context.Background(), 10*time.Minute)
 	defer stop()
@@ -112,7 +122,7 @@ var shared struct {
 
 // Shared returns the process's one broker without login, started by the first who asks. TestMain must hand its tests to
 // EndShared. A test that hurts its broker takes one of its own with Start.
-func Shared(t testing.TB) *Cluster {
+func Shared(t TB) *Cluster {
 	t.Helper()
 	shared.Lock()
 	defer shared.Unlock()

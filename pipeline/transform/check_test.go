@@ -121,6 +121,22 @@ func TestCheckReportsFaultsWithPathAndReason(t *testing.T) {
 	}
 }
 
+func TestSuggestion(t *testing.T) {
+	t.Parallel()
+	schemas := []string{"clue", "hotline_case", "innovation_case", "issue"}
+	for text, want := range map[string]string{
+		"isue":    `did you mean "issue"?`,
+		"case":    `did you mean "hotline_case" or "innovation_case"?`, // not "clue", which is as near by letters
+		"Hotline": `did you mean "hotline_case"?`,
+		"permit":  "there are clue, hotline_case, innovation_case, issue",
+		"":        "there are clue, hotline_case, innovation_case, issue",
+	} {
+		if got := suggest(text, schemas); got != want {
+			t.Errorf("%q: %s, want %s", text, got, want)
+		}
+	}
+}
+
 func TestCheckKnowsColumnsOfTheLastRun(t *testing.T) {
 	t.Parallel()
 	shape := shapeOf(t, observation(rest))

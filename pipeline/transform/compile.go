@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -1313,6 +1314,17 @@ func suggest(text string, known []string) string {
 	for _, k := range known {
 		if d := editDistance(strings.ToLower(text), strings.ToLower(k)); d <= distance && (best == "" || d < distance) {
 			best, distance = k, d
+		}
+	}
+	if distance > 1 || best == "" { // another name may have the text as one of its words
+		var having []string
+		for _, k := range known {
+			if slices.Contains(strings.Split(strings.ToLower(k), "_"), strings.ToLower(text)) {
+				having = append(having, strconv.Quote(k))
+			}
+		}
+		if 0 < len(having) && len(having) <= 5 {
+			return fmt.Sprintf("did you mean %s?", strings.Join(having, " or "))
 		}
 	}
 	switch {
