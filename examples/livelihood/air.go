@@ -99,16 +99,10 @@ func (d *demo) makeAir() {
 					continue
 				}
 				readings.load(1)
-				records := 0
-				for _, p := range []int{pm25, ozone} { // which are indicators
-					if !math.IsNaN(row.values[p]) {
-						records++
-					}
-				}
-				if records == 0 {
+				if math.IsNaN(row.values[pm25]) { // the one that is an indicator
 					hourly.filter(filterEmpty)
 				} else {
-					hourly.load(records)
+					hourly.load(1)
 				}
 			}
 		}

@@ -50,7 +50,7 @@ const (
 	silentTo        = 5
 	unclearCounty   = "330681" // 诸暨市's cases are to be confirmed on the last day
 	unclearDay      = controlDays - 1
-	excessCounty    = "330782" // 义乌市 has reached more contacts than there are
+	excessCounty    = "330203" // 海曙区 has reached more contacts than there are
 	excessDay       = 9
 	flightsDay      = 5 // an item that nobody has agreed on
 	developmentDay  = 2 // a development zone as though it were a county

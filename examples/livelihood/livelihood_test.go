@@ -169,7 +169,19 @@ func TestTheControlIndexShowsAllItsCases(t *testing.T) {
 	t.Parallel()
 	colours, versions, missing := map[string]int{}, map[string]bool{}, map[string]int{}
 	counts := map[string]int{}
-	for _, s := range Expected().Scores {
+	e := Expected()
+	for _, s := range e.Streams {
+		if s.Source != "health-daily" {
+			continue
+		}
+		if bad, ok := map[string]string{"cases": "expr.failed,parse.number", "contacts": "share.above-one"}[s.Stream]; ok && s.Quarantined[bad] != 1 {
+			t.Errorf("%s: quarantined %v, want one %s", s.Stream, s.Quarantined, bad)
+		}
+		if s.Filtered["not-reported"] != silentTo-silentFrom+1 || s.Stream != "cases" && s.Filtered["nobody"] < 100 {
+			t.Errorf("%s: filtered %v", s.Stream, s.Filtered)
+		}
+	}
+	for _, s := range e.Scores {
 		counts[s.Level]++
 		versions[s.Index+" "+s.Version] = true
 		for _, m := range s.Missing {
