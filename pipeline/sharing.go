@@ -25,11 +25,14 @@ func Datasets(p *project.Project) []warehouse.SharedDataset {
 			if x := s.Sharing; x != nil {
 				d.Stated, d.Provider, d.ProviderCode, d.Content, d.Method, d.Basis = true, x.Provider, x.ProviderCode, x.Content, x.Method, x.Basis
 				d.Type, d.Condition, d.Frequency = x.Type, x.Condition, x.Frequency
-				if x.Deadline != nil {
-					seconds := int64(x.Deadline.Seconds())
+				if x.Deadline != nil && x.Deadline.Workdays > 0 {
+					n := int64(x.Deadline.Workdays)
+					d.Workdays = &n
+				} else if x.Deadline != nil {
+					seconds := int64(x.Deadline.After.Seconds())
 					d.Deadline = &seconds
 				}
-				if due := x.Due; due != nil && d.Deadline != nil && !due.Since.IsZero() {
+				if due := x.Due; due != nil && x.Deadline != nil && !due.Since.IsZero() {
 					d.DueIndicators, d.DueLevels, d.DueWithin, d.DueSince = due.Indicators, due.Levels, due.Within, &due.Since
 					if !due.Until.IsZero() {
 						d.DueUntil = &due.Until

@@ -3,15 +3,12 @@ package schemas
 import (
 	"bytes"
 	_ "embed"
-	"encoding/csv"
-	"errors"
 	"fmt"
 	"io"
 	"slices"
 	"strconv"
 	"strings"
 	"sync"
-	"unicode/utf8"
 
 	"github.com/headwater-data/headwater/internal/problem"
 )
@@ -39,67 +36,31 @@ var extentHeader = []string{"code", "west", "south", "east", "north"}
 // ReadExtents reads a list of boxes: CSV in UTF-8 with the columns code, west, south, east, north, and lines of comment that begin with
 // #. With problems the result is nil. The name is used in problems only.
 func ReadExtents(r io.Reader, name string) ([]Extent, problem.List) {
-	var problems problem.List
-	report := func(line int, message, fix string) {
-		problems = append(problems, problem.Problem{File: name, Line: line, Column: 1, Message: message, Fix: fix})
-	}
-	data, err := io.ReadAll(io.LimitReader(r, maxRegionBytes+1))
-	switch {
-	case err != nil:
-		report(1, "reading stopped: "+err.Error(), "")
-	case len(data) > maxRegionBytes:
-		report(1, fmt.Sprintf("the file is larger than %d MiB", maxRegionBytes>>20), "")
-	case !utf8.Valid(data):
-		report(1, "the file is not UTF-8", "save it as UTF-8")
-	}
-	if len(problems) > 0 {
-		return nil, problems
-	}
-	reader := csv.NewReader(bytes.NewReader(bytes.TrimPrefix(data, []byte("\xef\xbb\xbf"))))
-	reader.Comment = '#'
-	header, err := reader.Read()
-	if err != nil || !slices.Equal(header, extentHeader) {
-		report(1, "the header is not "+strings.Join(extentHeader, ","), "give these five columns in this order")
-		return nil, problems
-	}
 	var extents []Extent
 	lines := map[string]int{}
-	for len(problems) < maxRegionProblems {
-		fields, err := reader.Read()
-		if errors.Is(err, io.EOF) {
-			break
-		}
-		if parse, ok := errors.AsType[*csv.ParseError](err); ok {
-			report(parse.Line, parse.Err.Error(), "")
-			if errors.Is(err, csv.ErrFieldCount) {
-				continue
-			}
-			break
-		}
-		line, _ := reader.FieldPos(0)
+	problems := readReference(r, name, extentHeader, func(line int, fields []string) string {
 		e := Extent{Code: fields[0]}
 		bad := ""
 		for i, to := range []*float64{&e.West, &e.South, &e.East, &e.North} {
+			var err error
 			if *to, err = strconv.ParseFloat(fields[i+1], 64); err != nil {
 				bad = extentHeader[i+1] + " is no number"
 			}
 		}
 		switch {
 		case !regionCode.MatchString(e.Code):
-			bad = "the code has not 6 digits"
+			return "the code has not 6 digits"
 		case lines[e.Code] > 0:
-			bad = fmt.Sprintf("%s stands in line %d already", e.Code, lines[e.Code])
+			return fmt.Sprintf("%s stands in line %d already", e.Code, lines[e.Code])
 		case bad != "":
+			return bad
 		case !(e.West >= -180 && e.West < e.East && e.East <= 180 && e.South >= -90 && e.South < e.North && e.North <= 90):
-			bad = "it is no box: west lies below east and south below north, within -180 to 180 and -90 to 90"
-		}
-		if bad != "" {
-			report(line, bad, "")
-			continue
+			return "it is no box: west lies below east and south below north, within -180 to 180 and -90 to 90"
 		}
 		lines[e.Code] = line
 		extents = append(extents, e)
-	}
+		return ""
+	})
 	if len(problems) > 0 {
 		return nil, problems
 	}

@@ -203,9 +203,13 @@ func (a *comparison) add(table string, r auditRows) {
 // compareTable counts the rows of each message by their numbers in it: one that stands twice until the next merge counts once, and
 // hides no other that is gone.
 func (w *Warehouse) compareTable(ctx context.Context, a *comparison, table string) error {
+	ours := ""
+	if table == sharedTable {
+		ours = " AND (_source != '' OR _topic != '')" // what Sync writes came through no topic
+	}
 	var rows []auditRows
 	if err := w.data.Select(ctx, &rows, "SELECT toString(_topic) AS topic, _partition AS partition, toString(_incarnation) AS incarnation, _offset AS offset, toString(_source) AS source, toString(_stream) AS stream, toString(_run) AS run,"+
-		" toInt64(groupBitmap(_index)) AS rows, toInt64(0) AS whole_messages FROM "+w.table(table)+" WHERE ({source:String} = '' OR _source = {source:String}) AND ({run:String} = '' OR _run = {run:String})"+
+		" toInt64(groupBitmap(_index)) AS rows, toInt64(0) AS whole_messages FROM "+w.table(table)+" WHERE ({source:String} = '' OR _source = {source:String}) AND ({run:String} = '' OR _run = {run:String})"+ours+
 		" GROUP BY topic, partition, incarnation, offset, source, stream, run",
 		clickhouse.Named("source", a.filter.Source), clickhouse.Named("run", a.filter.Run)); err != nil {
 		return w.wrap(err, "count the rows of "+table)

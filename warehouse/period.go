@@ -314,6 +314,7 @@ type Report struct {
 	Expected           uint8      `ch:"expected"`
 	Sources            []string   `ch:"sources"`
 	Due                *time.Time `ch:"due"`
+	DueAssumed         uint8      `ch:"due_assumed"` // 1 when Due counts workdays of a year that the calendar lacks
 	ReportedAt         *time.Time `ch:"reported_at"`
 	OnTime             *uint8     `ch:"on_time"`
 	Restated           uint64     `ch:"restated"`

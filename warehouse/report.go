@@ -167,6 +167,49 @@ func (w *Warehouse) Disagreements(ctx context.Context, q DisagreementQuery) ([]D
 	return report[Disagreement](ctx, w, "indicator_reconciliation", where, args...)
 }
 
+// IndexScore is one line of the view index_score.
+type IndexScore struct {
+	Index      string    `ch:"index"`
+	Title      string    `ch:"title"`
+	Version    string    `ch:"version"`
+	Region     string    `ch:"region"`
+	RegionName string    `ch:"region_name"`
+	Level      string    `ch:"level"`
+	Parent     string    `ch:"parent"`
+	Period     time.Time `ch:"period"`
+	Score      *float64  `ch:"score"` // nil when too much is missing
+	Band       string    `ch:"band"`
+	BandZh     string    `ch:"band_zh"`
+	Missing    []string  `ch:"missing"`
+}
+
+// NewestScores returns the scores of some indexes at some levels for the newest period that they have, by level and region, and of each in the
+// order in which the indexes are given.
+func (w *Warehouse) NewestScores(ctx context.Context, indexes, levels []string) ([]IndexScore, error) {
+	return report[IndexScore](ctx, w, "index_score", "has({indexes:Array(String)}, index) AND has({levels:Array(String)}, level) QUALIFY period = max(period) OVER ()"+
+		" ORDER BY indexOf(['nation', 'province', 'city', 'county'], level), region, indexOf({indexes:Array(String)}, index)",
+		clickhouse.Named("indexes", indexes), clickhouse.Named("levels", levels))
+}
+
+// AirQuality is the air of one line of the view environment_quality.
+type AirQuality struct {
+	Region     string    `ch:"region"`
+	RegionName string    `ch:"region_name"`
+	Level      string    `ch:"level"`
+	Month      time.Time `ch:"month"`
+	Stations   uint64    `ch:"stations"`
+	ValidDays  uint64    `ch:"valid_days"`
+	GoodDays   uint64    `ch:"good_days"`
+	GoodShare  *float64  `ch:"good_share"`
+	PM25       *float64  `ch:"pm25"`
+}
+
+// NewestAir returns the air at some levels in the newest month that there is, the upper levels first, then by code.
+func (w *Warehouse) NewestAir(ctx context.Context, levels []string) ([]AirQuality, error) {
+	return report[AirQuality](ctx, w, "environment_quality", "has({levels:Array(String)}, level) AND stations > 0 QUALIFY month = max(month) OVER ()"+
+		" ORDER BY indexOf(['nation', 'province', 'city', 'county'], level), region", clickhouse.Named("levels", levels))
+}
+
 // report reads rows of a view.
 func report[T any](ctx context.Context, w *Warehouse, view, where string, args ...any) ([]T, error) {
 	var rows []T

@@ -25,8 +25,9 @@ type SharedDataset struct {
 	Basis         string     `ch:"basis"`
 	Type          string     `ch:"sharing_type"` // unconditional, conditional or none
 	Condition     string     `ch:"condition"`
-	Frequency     string     `ch:"frequency"`        // a grain, or realtime
-	Deadline      *int64     `ch:"deadline_seconds"` // after the end of a period; nil when none was agreed
+	Frequency     string     `ch:"frequency"`         // a grain, or realtime
+	Deadline      *int64     `ch:"deadline_seconds"`  // after the end of a period; nil when none was agreed, or one in workdays
+	Workdays      *int64     `ch:"deadline_workdays"` // likewise, where it was agreed in workdays
 	Indicators    []string   `ch:"indicators"`
 	DueIndicators []string   `ch:"due_indicators"`
 	DueLevels     []string   `ch:"due_levels"` // empty for those of each indicator

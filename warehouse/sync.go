@@ -53,10 +53,18 @@ type extentRow struct {
 	Deleted bool    `json:"-"`
 }
 
+type calendarRow struct {
+	Day      time.Time `ch:"day"`
+	Kind     string    `ch:"kind"`
+	Name     string    `ch:"name"`
+	Document string    `ch:"document"`
+	Deleted  bool      `json:"-"`
+}
+
 // unknownFrom stands for a beginning that nobody knows: the table's key needs a day.
 var unknownFrom = time.Date(1900, 1, 1, 0, 0, 0, 0, time.UTC)
 
-// Sync fills the tables region and region_path from the set, and those of indicators and indexes from the project's, each index after
+// Sync fills the tables region, region_path and calendar_day from the set, and those of indicators and indexes from the project's, each index after
 // those that it is made of, and makes the view indicator_fact. It does nothing for a table whose content has not changed since the last time; rows that are gone are
 // marked as deleted. Call it after Migrate.
 func (w *Warehouse) Sync(ctx context.Context, set *schemas.Set, indicators []schemas.Indicator, indexes ...schemas.Index) error {
@@ -91,6 +99,18 @@ func (w *Warehouse) Sync(ctx context.Context, set *schemas.Set, indicators []sch
 	}); err != nil {
 		return err
 	}
+	days := []calendarRow{}
+	for _, d := range set.Calendar() {
+		days = append(days, calendarRow{Day: d.Day, Kind: d.Kind, Name: d.Name, Document: d.Document})
+	}
+	if err := syncTable(ctx, w, steps, content[calendarRow]{
+		table: sharedTable, columns: ownSchema(sharedTable).Arrow().Fields(), keyColumns: "day", rows: days,
+		key:     func(r calendarRow) string { return r.Day.Format(time.DateOnly) },
+		gone:    func(r *calendarRow) { r.Deleted = true },
+		deleted: func(r calendarRow) bool { return r.Deleted },
+	}); err != nil {
+		return err
+	}
 	if err := syncTable(ctx, w, steps, content[pathRow]{
 		table: "region_path", columns: pathColumns, keyColumns: "code, since", rows: pathRows(regions),
 		key:     func(r pathRow) string { return r.Code + "/" + r.Since.Format(time.DateOnly) },
@@ -113,6 +133,9 @@ func (w *Warehouse) Sync(ctx context.Context, set *schemas.Set, indicators []sch
 	return w.syncFacts(ctx, steps, set, indicators)
 }
 
+// sharedTable is the one that Sync fills and sources may bring rows of too. Rows of Sync's have no source there.
+const sharedTable = "calendar_day"
+
 // content is what a table shall hold, and how its rows are told apart and marked.
 type content[T any] struct {
 	table      string
@@ -133,8 +156,12 @@ func syncTable[T any](ctx context.Context, w *Warehouse, steps map[string]applie
 	if steps[step.Step].Hash == step.Hash {
 		return nil
 	}
+	own := ""
+	if c.table == sharedTable {
+		own = " AND _source = ''"
+	}
 	var there []T
-	if err := w.data.Select(ctx, &there, "SELECT "+c.keyColumns+" FROM "+w.table(c.table)+" FINAL WHERE _deleted = 0"); err != nil {
+	if err := w.data.Select(ctx, &there, "SELECT "+c.keyColumns+" FROM "+w.table(c.table)+" FINAL WHERE _deleted = 0"+own); err != nil {
 		return w.wrap(err, "read "+c.table)
 	}
 	wanted := make(map[string]bool, len(c.rows))
@@ -150,10 +177,13 @@ func syncTable[T any](ctx context.Context, w *Warehouse, steps map[string]applie
 	}
 	// Above every version that is there, even when this clock is behind.
 	var newest uint64
-	if err := w.data.QueryRow(ctx, "SELECT max(_version) FROM "+w.table(c.table)).Scan(&newest); err != nil {
+	if err := w.data.QueryRow(ctx, "SELECT max(_version) FROM "+w.table(c.table)+" WHERE 1"+own).Scan(&newest); err != nil {
 		return w.wrap(err, "read "+c.table)
 	}
 	version := max(newest+1, uint64(time.Now().UnixMicro()))
+	if c.table == sharedTable {
+		version = newest + 1 // a count, and so below what sources have: times, or numbers of their systems
+	}
 	// The token names the version too: content that comes back after a change is not a repeat.
 	token := fmt.Sprintf("sync/%s/%s/%d", c.table, step.Hash, version)
 	if err := insertRows(ctx, w, c.table, c.columns, token, block, func(T) uint64 { return version }, c.deleted); err != nil {

@@ -98,6 +98,42 @@ func TestTrendAndRankingByHand(t *testing.T) {
 		row(330205, 202106, 40, null, 60, 2, 6, 20, 20, 1, null, null, null, null))
 }
 
+// Each rule over time, with the figures of docs/indicators.md.
+func TestEveryRuleOverTimeByHand(t *testing.T) {
+	t.Parallel()
+	cases := []struct {
+		regions, time string
+		months        [3][3]float64 // value, numerator, denominator
+		want          string        // cumulative, moving_average in June
+	}{
+		{"sum", "sum", [3][3]float64{{30}, {50}, {70}}, "150\t50"},
+		{"sum", "last", [3][3]float64{{30}, {50}, {70}}, "70\t50"},
+		{"mean", "mean", [3][3]float64{{30}, {50}, {70}}, "50\t50"},
+		{"max", "max", [3][3]float64{{3}, {9}, {6}}, "9\t\\N"},
+		{"ratio", "ratio", [3][3]float64{{0.5, 1, 2}, {0.9, 9, 10}, {0, 0, 88}}, "0.1\t0.1"},
+		{"ratio", "last", [3][3]float64{{0.1, 1, 10}, {0.3, 3, 10}, {0.6, 6, 10}}, "0.6\t0.333333333"},
+		{"distinct", "distinct", [3][3]float64{{2}, {3}, {3}}, "\\N\t\\N"},
+		{"none", "none", [3][3]float64{{80}, {90}, {86}}, "\\N\t\\N"},
+	}
+	var indicators []schemas.Indicator
+	var rows []observation
+	for _, c := range cases {
+		code := c.regions + "-" + c.time
+		indicators = append(indicators, over(code, c.regions, c.time, "up"))
+		for i, m := range c.months {
+			rows = append(rows, observation{indicator: code, region: "330203", period: day(2021, 4+i, 1), value: m[0], numerator: m[1], denominator: m[2]})
+		}
+	}
+	b := analysis(t, indicators...)
+	b.load("t", rows...)
+	for _, c := range cases {
+		got := b.sql("SELECT round(cumulative, 9), round(moving_average, 9) FROM $db.indicator_trend WHERE indicator = '" + c.regions + "-" + c.time + "' AND region = '330203' AND period = '2021-06-01'")
+		if !slices.Equal(got, []string{c.want}) {
+			t.Errorf("%s over regions and %s over time: got %q, want %q", c.regions, c.time, got, c.want)
+		}
+	}
+}
+
 // Random figures with gaps, corrections and deletions, against a plain walk over the months.
 func TestTrendAndRankingAgreeWithAPlainWalk(t *testing.T) {
 	t.Parallel()

@@ -95,6 +95,7 @@ type dataset struct {
 	Condition    string   `json:"condition"`
 	Frequency    string   `json:"frequency"`
 	Deadline     *int64   `json:"deadline_seconds"`
+	Workdays     *int64   `json:"deadline_workdays"`
 	Indicators   []string `json:"indicators"`
 
 	Stage        string     `json:"stage"` // "" when it is not known
@@ -113,7 +114,7 @@ func newCatalog(p *project.Project, only []string) *catalog {
 		c.Datasets = append(c.Datasets, dataset{
 			Source: d.Source, Stream: d.Stream, Title: d.Title, Owner: d.Owner, Connector: d.Connector, Schema: d.Schema, Stated: d.Stated, Provider: d.Provider,
 			ProviderCode: d.ProviderCode, Content: d.Content, Method: d.Method, Basis: d.Basis, SharingType: d.Type, Condition: d.Condition, Frequency: d.Frequency,
-			Deadline: d.Deadline, Indicators: slices.Concat([]string{}, d.Indicators),
+			Deadline: d.Deadline, Workdays: d.Workdays, Indicators: slices.Concat([]string{}, d.Indicators),
 		})
 	}
 	slices.SortFunc(c.Datasets, func(x, y dataset) int {
@@ -209,7 +210,7 @@ func (c *catalog) show(a *app, p *project.Project, format screen.Format) error {
 			indicators = strings.Join(d.Indicators[:3], " ") + fmt.Sprintf(" …(%d)", n)
 		}
 		if err := t.Row(d.Source, d.Stream, d.Title, cmp.Or(d.Provider, none), cmp.Or(d.Content, none), called("sharing_method", d.Method), kind,
-			called("update_frequency", d.Frequency), deadlineText(d.Deadline, none), cmp.Or(d.Basis, none), cmp.Or(indicators, none),
+			called("update_frequency", d.Frequency), deadlineText(d.Deadline, d.Workdays, none), cmp.Or(d.Basis, none), cmp.Or(indicators, none),
 			cmp.Or(stageNames[d.Stage], none), when(d.NewestPeriod, none)); err != nil {
 			return err
 		}
@@ -224,9 +225,11 @@ func (c *catalog) show(a *app, p *project.Project, format screen.Format) error {
 	return nil
 }
 
-// deadlineText writes a deadline in whole days where it is one: 期后5日.
-func deadlineText(seconds *int64, none string) string {
+// deadlineText writes a deadline in workdays, or in whole days where it is one: 期后5个工作日, 期后5日.
+func deadlineText(seconds, workdays *int64, none string) string {
 	switch {
+	case workdays != nil:
+		return fmt.Sprintf("期后%d个工作日", *workdays)
 	case seconds == nil:
 		return none
 	case *seconds == 0:

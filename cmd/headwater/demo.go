@@ -30,6 +30,9 @@ const (
 	demoName          = "livelihood" // the project's
 	demoDir           = "headwater-demo"
 	demoIndicator     = "LV-FACTORY" // 阳光工厂
+	demoIndex         = "EC-SMART"   // 精密智控指数
+	demoIndexControl  = "EC-CONTROL" // its halves: 管控
+	demoIndexFlow     = "EC-FLOW"    // 畅通
 	demoDisagreements = 6
 	demoQuarantined   = 3
 )
@@ -39,9 +42,9 @@ func demoCommand(a *app) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "demo",
 		Short: "Runs the demo project to its end and shows what comes of it",
-		Long: `Writes the demo project (Zhejiang's livelihood items of 2021, as six departments would send them) into a folder, runs it
-with an embedded broker and warehouse, shows the result, and ends. The figures are synthetic (演示数据). Nothing need run
-beforehand; the warehouse's engine is fetched once.
+		Long: `Writes the demo project (livelihood items, the control index of an epidemic and the air of Zhejiang in 2021, as its departments would
+send them) into a folder, runs it with an embedded broker and warehouse, shows the result, and ends. The figures are synthetic (演示数据)
+but for those of February 2020. Nothing need run beforehand; the warehouse's engine is fetched once.
 
 The folder stays, for the other commands. A second demo in it brings the project's own files back to what they were and reads
 only what is new.
@@ -183,7 +186,7 @@ func commandName() string {
 // demoResult is what the closing screen shows.
 type demoResult struct {
 	Title         string             `json:"title"`
-	Synthetic     bool               `json:"synthetic"`      // always: the figures are made up
+	Synthetic     bool               `json:"synthetic"`      // always: the figures are made up, but for those of February 2020
 	From          *demoOrigin        `json:"from,omitempty"` // the database, where it is not files
 	Sources       []demoSource       `json:"sources"`
 	Total         ledgerLine         `json:"total"`
@@ -193,7 +196,11 @@ type demoResult struct {
 	Period        time.Time          `json:"period"`
 	Rollup        []demoFigure       `json:"rollup"`
 	Disagreements []demoDisagreement `json:"disagreements"` // the largest first
-	Quarantined   []quarantined      `json:"quarantined"`   // some of them
+	ControlDay    time.Time          `json:"control_day"`
+	Control       []demoControl      `json:"control"`
+	AirMonth      time.Time          `json:"air_month"`
+	Air           []demoAir          `json:"air"`
+	Quarantined   []quarantined      `json:"quarantined"` // some of them
 	Open          int                `json:"quarantined_open"`
 }
 
@@ -215,12 +222,38 @@ type demoFigure struct {
 	StatusZh   string   `json:"status_zh"`
 }
 
+// demoControl is a region's control index with its halves, and how many of its counties have which colour.
+type demoControl struct {
+	Region   string         `json:"region"`
+	Name     string         `json:"name"`
+	Level    string         `json:"level"`
+	Control  *float64       `json:"control"`
+	Flow     *float64       `json:"flow"`
+	Score    *float64       `json:"score"`
+	Band     string         `json:"band"`
+	BandZh   string         `json:"band_zh"`
+	Counties map[string]int `json:"counties"` // by colour; "" of those without a score
+}
+
+// demoAir is a region's air in a month.
+type demoAir struct {
+	Region    string   `json:"region"`
+	Name      string   `json:"name"`
+	Level     string   `json:"level"`
+	Stations  uint64   `json:"stations"`
+	ValidDays uint64   `json:"valid_days"`
+	GoodDays  uint64   `json:"good_days"`
+	GoodShare *float64 `json:"good_share"`
+	PM25      *float64 `json:"pm25"`
+}
+
 type demoDisagreement struct {
 	Indicator  string    `json:"indicator"`
 	Title      string    `json:"title"`
 	Region     string    `json:"region"`
 	Name       string    `json:"name"`
 	Level      string    `json:"level"`
+	Grain      string    `json:"grain"`
 	Period     time.Time `json:"period"`
 	Source     string    `json:"source"`
 	Reported   float64   `json:"reported"`
@@ -239,7 +272,17 @@ func readDemo(ctx context.Context, p *project.Project, w *pipeline.Depot) (*demo
 	var figures []warehouse.Figure
 	var disagreements []warehouse.Disagreement
 	var rows []warehouse.QuarantineRow
+	var scores []warehouse.IndexScore
+	var air []warehouse.AirQuality
 	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() (err error) {
+		scores, err = w.NewestScores(ctx, []string{demoIndexControl, demoIndexFlow, demoIndex}, []string{"province", "city", "county"})
+		return err
+	})
+	g.Go(func() (err error) {
+		air, err = w.NewestAir(ctx, []string{"province", "city"})
+		return err
+	})
 	g.Go(func() (err error) {
 		figures, err = w.Rollup(ctx, warehouse.RollupQuery{Indicator: demoIndicator, Grain: "month", Levels: []string{"province", "city"}})
 		return err
@@ -272,13 +315,50 @@ func readDemo(ctx context.Context, p *project.Project, w *pipeline.Depot) (*demo
 		r.Rollup = append(r.Rollup, demoFigure{f.Region, f.RegionName, f.Level, f.YearToDate, f.Target, f.CompletionRate, f.PlanValue, f.Status, f.StatusZh})
 	}
 	for _, d := range disagreements {
-		r.Disagreements = append(r.Disagreements, demoDisagreement{d.Indicator, d.Title, d.Region, d.RegionName, d.Level, d.Period.In(p.Zone), d.Source, d.Reported, d.RolledUp, d.Difference})
+		r.Disagreements = append(r.Disagreements, demoDisagreement{d.Indicator, d.Title, d.Region, d.RegionName, d.Level, d.Grain, d.Period.In(p.Zone), d.Source, d.Reported, d.RolledUp, d.Difference})
+	}
+	r.addControl(scores, p.Zone)
+	for _, a := range air {
+		r.AirMonth = a.Month
+		r.Air = append(r.Air, demoAir{a.Region, a.RegionName, a.Level, a.Stations, a.ValidDays, a.GoodDays, a.GoodShare, a.PM25})
 	}
 	r.Open = len(rows)
 	for _, row := range telling(rows, demoQuarantined) {
 		r.Quarantined = append(r.Quarantined, newQuarantined(row))
 	}
 	return r, nil
+}
+
+// addControl puts the scores of the indexes together, a line for the province and each city.
+func (r *demoResult) addControl(scores []warehouse.IndexScore, zone *time.Location) {
+	at := map[string]int{}
+	for _, s := range scores {
+		r.ControlDay = s.Period.In(zone)
+		if s.Level == "county" {
+			if s.Index != demoIndex {
+				continue
+			}
+			for _, above := range []string{s.Parent, s.Region[:2] + "0000"} {
+				if i, ok := at[above]; ok {
+					r.Control[i].Counties[s.Band]++
+				}
+			}
+			continue
+		}
+		if _, ok := at[s.Region]; !ok {
+			at[s.Region] = len(r.Control)
+			r.Control = append(r.Control, demoControl{Region: s.Region, Name: s.RegionName, Level: s.Level, Counties: map[string]int{}})
+		}
+		c := &r.Control[at[s.Region]]
+		switch s.Index {
+		case demoIndexControl:
+			c.Control = s.Score
+		case demoIndexFlow:
+			c.Flow = s.Score
+		case demoIndex:
+			c.Score, c.Band, c.BandZh = s.Score, s.Band, s.BandZh
+		}
+	}
 }
 
 // telling picks rows that differ: as long as there are some, each breaks a rule that none before it does and is of a source
@@ -323,7 +403,7 @@ func telling(rows []warehouse.QuarantineRow, n int) []warehouse.QuarantineRow {
 // show writes the closing screen.
 func (r *demoResult) show(out io.Writer, width int, dir, command string) error {
 	heading := func(text string) { fmt.Fprintf(out, "\n%s\n\n", text) }
-	fmt.Fprintf(out, "%s\n演示数据: the figures are synthetic; targets of the province, regions and their history are real.\n", r.Title)
+	fmt.Fprintf(out, "%s\n演示数据: the figures are synthetic; targets of the province, regions, holidays and the cases of February 2020 are real.\n", r.Title)
 
 	if r.From != nil {
 		fmt.Fprintf(out, "Read from %d tables of %s (%s), while a writer made %d changes.\n", r.From.Tables, r.From.Server, r.From.Mode, r.From.Changes)
@@ -358,14 +438,48 @@ func (r *demoResult) show(out io.Writer, width int, dir, command string) error {
 		return err
 	}
 
+	heading(fmt.Sprintf("The control index (精密智控指数，演示) of %s: 管控 control and 畅通 flow, made anew at each level, and its counties by colour", r.ControlDay.Format(time.DateOnly)))
+	t = screen.NewWriter(out, screen.Text, width, "region", "code", "control", "flow", "index", "colour", "", "red", "orange", "yellow", "blue", "green", "no score")
+	for _, c := range r.Control {
+		name := c.Name
+		if c.Level != "province" {
+			name = "  " + name
+		}
+		cells := []any{name, c.Region, rounded(c.Control, 1), rounded(c.Flow, 1), rounded(c.Score, 1), c.Band, c.BandZh}
+		for _, colour := range []string{"red", "orange", "yellow", "blue", "green", ""} {
+			cells = append(cells, screen.Count(c.Counties[colour]))
+		}
+		if err := t.Row(cells...); err != nil {
+			return err
+		}
+	}
+	if err := t.Close(); err != nil {
+		return err
+	}
+
+	heading(fmt.Sprintf("Good days of %s by HJ 633, from the stations' hourly readings", r.AirMonth.Format("2006-01")))
+	t = screen.NewWriter(out, screen.Text, width, "region", "code", "stations", "valid days", "good days", "share", "PM2.5")
+	for _, a := range r.Air {
+		name := a.Name
+		if a.Level != "province" {
+			name = "  " + name
+		}
+		if err := t.Row(name, a.Region, screen.Count(a.Stations), screen.Count(a.ValidDays), screen.Count(a.GoodDays), percent(a.GoodShare), rounded(a.PM25, 1)); err != nil {
+			return err
+		}
+	}
+	if err := t.Close(); err != nil {
+		return err
+	}
+
 	heading("Where what was reported upwards disagrees most with what the counties add up to")
-	t = screen.NewWriter(out, screen.Text, width, "region", "indicator", "", "month", "reported", "rolled up", "difference", "reported by")
+	t = screen.NewWriter(out, screen.Text, width, "region", "indicator", "", "period", "reported", "rolled up", "difference", "reported by")
 	for _, d := range r.Disagreements {
 		difference := rounded(d.Difference, 0)
 		if text, ok := difference.(json.Number); ok && *d.Difference > 0 {
 			difference = "+" + text
 		}
-		if err := t.Row(d.Name, d.Title, d.Indicator, d.Period.Format("2006-01"), rounded(&d.Reported, 0), rounded(d.RolledUp, 0), difference, d.Source); err != nil {
+		if err := t.Row(d.Name, d.Title, d.Indicator, periodText(d.Period, d.Grain), rounded(&d.Reported, 0), rounded(d.RolledUp, 0), difference, d.Source); err != nil {
 			return err
 		}
 	}

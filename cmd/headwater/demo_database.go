@@ -52,6 +52,7 @@ const (
 // key is another record.
 var demoChanged = map[string]string{
 	"market_supervision": "食品生产企业阳光工厂-累计建成", "jinyun": "累计完成", "hangzhou_inspections": "检查次数", "province_table": "factory", "targets": "年度目标", "air_stations": "pm2_5",
+	"health_daily": "新增病例-本土", "transport_daily": "当日值", "epidemic_2020": "confirmed",
 }
 
 // demoTable is a department's table.

@@ -221,6 +221,7 @@ type reportLine struct {
 	Expected           bool       `json:"expected"`
 	Sources            []string   `json:"sources"`
 	Due                *time.Time `json:"due"`
+	DueAssumed         bool       `json:"due_assumed"`
 	ReportedAt         *time.Time `json:"reported_at"`
 	OnTime             *bool      `json:"on_time"`
 	Restated           uint64     `json:"restated"`
@@ -237,7 +238,7 @@ func (a *app) listReports(p *project.Project, reports []warehouse.Report) error 
 		out := []reportLine{}
 		for _, r := range reports {
 			line := reportLine{Indicator: r.Indicator, Region: r.Region, Grain: r.Grain, Period: periodText(r.Period.In(p.Zone), r.Grain), State: r.State, Expected: r.Expected == 1,
-				Sources: slices.Concat([]string{}, r.Sources), Due: in(r.Due, p.Zone), ReportedAt: in(r.ReportedAt, p.Zone), Restated: r.Restated, LastChangeAt: in(r.LastChangeAt, p.Zone),
+				Sources: slices.Concat([]string{}, r.Sources), Due: in(r.Due, p.Zone), DueAssumed: r.DueAssumed == 1, ReportedAt: in(r.ReportedAt, p.Zone), Restated: r.Restated, LastChangeAt: in(r.LastChangeAt, p.Zone),
 				ChangedAfterFreeze: r.ChangedAfterFreeze == 1, FrozenAt: in(r.FrozenAt, p.Zone), FrozenBy: r.FrozenBy, Why: r.Why, AgeSeconds: r.AgeSeconds}
 			if r.OnTime != nil {
 				onTime := *r.OnTime == 1
@@ -258,7 +259,11 @@ func (a *app) listReports(p *project.Project, reports []warehouse.Report) error 
 		if r.ChangedAfterFreeze == 1 {
 			state += ", changed since"
 		}
-		if err := t.Row(r.Indicator, r.Region, cmp.Or(name, "–"), periodText(r.Period.In(p.Zone), r.Grain), state, r.StateZh, when(in(r.Due, p.Zone), "–"),
+		due := when(in(r.Due, p.Zone), "–")
+		if r.DueAssumed == 1 {
+			due += ", weekends alone" // the calendar lacks the year
+		}
+		if err := t.Row(r.Indicator, r.Region, cmp.Or(name, "–"), periodText(r.Period.In(p.Zone), r.Grain), state, r.StateZh, due,
 			when(in(r.ReportedAt, p.Zone), "–"), screen.Count(r.Restated), age(r.AgeSeconds), r.Why); err != nil {
 			return err
 		}

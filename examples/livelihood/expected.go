@@ -11,6 +11,7 @@ import (
 const (
 	filterEmpty         = "unpivot.empty"
 	ruleNumber          = "parse.number"
+	ruleExpression      = "expr.failed"
 	ruleDate            = "parse.date"
 	ruleDatetime        = "parse.datetime"
 	ruleMonth           = "parse.month"
@@ -33,7 +34,7 @@ type StreamCount struct {
 	Read           int            // source rows, those that could not even be read included
 	Loaded         int            // source rows of which there are records
 	Records        int            // records of the standard schema
-	Quarantined    map[string]int // source rows by the rule that they break; each breaks one
+	Quarantined    map[string]int // source rows by the rule that they break, or by several with commas between them
 	Filtered       map[string]int // source rows by the filter that leaves them out
 	Flagged        map[string]int // records by the warning that they are flagged with
 }
@@ -62,6 +63,16 @@ type Expectation struct {
 	Streams       []StreamCount
 	Rollup        []Figure       // every indicator that has a target, every month, for the province and its cities
 	Disagreements []Disagreement // largest first
+	Scores        []Score        // the control index and its halves, every day, for the province, its cities and its counties
+	Air           []AirMonth     // in the order of months and regions
+	Real          []RealDay      // in the order of days
+}
+
+// RealDay is a day of the real epidemic of 2020 on which the province reported another number of confirmed cases than its cities and what it
+// counts beside them add up to.
+type RealDay struct {
+	Date               string // 2020-02-07
+	Reported, RolledUp int
 }
 
 // Expected computes what must come out, from what the generator knows of its own rows. It uses nothing of Headwater.
@@ -73,6 +84,7 @@ func Expected() Expectation {
 	}
 	e.Rollup = d.rollup()
 	e.Disagreements = d.disagreements(e.Rollup)
+	e.Scores, e.Air, e.Real = d.scores(), d.airMonths(), d.real
 	return e
 }
 
@@ -130,6 +142,11 @@ type demo struct {
 	province     []provinceRow
 	targetRows   []targetRow
 
+	healthSheets   [][]healthRow // a day after the other
+	transportLists [][][]string  // likewise, with the header
+	control        map[controlKey]fraction
+	real           []RealDay
+
 	accounts map[string]*account
 	loaded   map[figureKey]fraction // what counties' figures come to once loaded
 	altered  map[figureKey]string   // what the province's table was given on purpose, and why
@@ -139,7 +156,7 @@ type demo struct {
 func newDemo() *demo {
 	d := &demo{
 		targets: targets(), marketTables: map[int][][]marketRow{}, cases: map[int][]string{},
-		accounts: map[string]*account{}, loaded: map[figureKey]fraction{}, altered: map[figureKey]string{},
+		control: map[controlKey]fraction{}, accounts: map[string]*account{}, loaded: map[figureKey]fraction{}, altered: map[figureKey]string{},
 	}
 	d.progress = progress(d.targets)
 	for month := firstMonth; month <= lastMonth; month++ {
@@ -151,6 +168,8 @@ func newDemo() *demo {
 	d.makeInspections()
 	d.makeProvince()
 	d.makeTargets()
+	d.makeControl()
+	d.makeEpidemic()
 	return d
 }
 

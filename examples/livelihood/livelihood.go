@@ -1,11 +1,12 @@
-// Package livelihood is Headwater's demo project: Zhejiang's livelihood items of 2021 for food and medicine, as six
-// departments would send them, each in files with another disease.
+// Package livelihood is Headwater's demo project: three stories of Zhejiang's supervision, as its departments would send them, each in files
+// with another disease: the livelihood items of 2021 for food and medicine, the control index of an epidemic, and the air.
 //
 // Write puts the project into a folder; Expected says what a warehouse must hold after it has been run, computed from what
 // the generator knows of its own rows and with nothing of Headwater, so that a test can hold the two against each other.
 //
-// The provincial targets, the shares of 缙云县 and 余杭区 and the changes of districts are real (README.md names their sources).
-// All figures of progress, the air readings and the hotline's cases are synthetic (演示数据), from a fixed seed.
+// The provincial targets, the shares of 缙云县 and 余杭区, the changes of districts and the cases of February 2020 are real (README.md names
+// their sources). All figures of progress, of the control index's days, the air readings and the hotline's cases are synthetic (演示数据), from a
+// fixed seed.
 package livelihood
 
 import (
@@ -20,7 +21,7 @@ import (
 	"slices"
 )
 
-//go:embed headwater.yaml README.md sources indicators indexes lookups
+//go:embed headwater.yaml README.md sources indicators indexes lookups real
 var configuration embed.FS
 
 // Write writes the whole project, configuration and data, into a folder, which it makes if it is not there. A file that is
@@ -65,6 +66,12 @@ func contents() (map[string][]byte, error) {
 			return nil, fmt.Errorf("%s: %w", name, err)
 		}
 	}
+	for day, list := range d.transportLists {
+		name := fmt.Sprintf("data/transport/%s.csv", ControlDay(day).Format("20060102"))
+		if files[name], err = transportFile(list); err != nil {
+			return nil, fmt.Errorf("%s: %w", name, err)
+		}
+	}
 	for _, f := range []struct {
 		name string
 		make func() ([]byte, error)
@@ -73,6 +80,8 @@ func contents() (map[string][]byte, error) {
 		{"data/hotline/12345-2021-q2.zip", func() ([]byte, error) { return hotlineZip(d.cases) }},
 		{"data/hangzhou/农贸市场检查.csv", func() ([]byte, error) { return inspectionsFile(d.inspections), nil }},
 		{"data/province/汇总表.json", func() ([]byte, error) { return provinceFile(d.province) }},
+		{"data/health/疫情防控日报-第1周.xlsx", func() ([]byte, error) { return healthBook(d.healthSheets[:secondWeek], 0) }},
+		{"data/health/疫情防控日报-第2周.xlsx", func() ([]byte, error) { return healthBook(d.healthSheets[secondWeek:], secondWeek) }},
 		{"data/targets/2021-目标分解.csv", func() ([]byte, error) { return targetsFile(d.targetRows) }},
 	} {
 		if files[f.name], err = f.make(); err != nil {

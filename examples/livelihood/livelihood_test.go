@@ -110,8 +110,8 @@ func TestEveryRowHasOneOutcome(t *testing.T) {
 		}
 		records += s.Records
 	}
-	if len(e.Streams) != 9 || records > 300_000 {
-		t.Errorf("%d streams with %d records, want 9 with at most 300000", len(e.Streams), records)
+	if len(e.Streams) != 15 || records > 150_000 {
+		t.Errorf("%d streams with %d records, want 15 with at most 150000", len(e.Streams), records)
 	}
 }
 
@@ -160,6 +160,88 @@ func TestDisagreementsAreThosePlantedAndThoseOfRowsLeftOut(t *testing.T) {
 				t.Errorf("%+v stands before %+v", before, d)
 			}
 		}
+	}
+}
+
+// The control index shows all that such an index can: every colour among the counties, a change of version, components that are missing, and
+// counties without a score because too much is.
+func TestTheControlIndexShowsAllItsCases(t *testing.T) {
+	t.Parallel()
+	colours, versions, missing := map[string]int{}, map[string]bool{}, map[string]int{}
+	counts := map[string]int{}
+	e := Expected()
+	for _, s := range e.Streams {
+		if s.Source != "health-daily" {
+			continue
+		}
+		if bad, ok := map[string]string{"cases": "expr.failed,parse.number", "contacts": "share.above-one"}[s.Stream]; ok && s.Quarantined[bad] != 1 {
+			t.Errorf("%s: quarantined %v, want one %s", s.Stream, s.Quarantined, bad)
+		}
+		if s.Filtered["not-reported"] != silentTo-silentFrom+1 || s.Stream != "cases" && s.Filtered["nobody"] < 100 {
+			t.Errorf("%s: filtered %v", s.Stream, s.Filtered)
+		}
+	}
+	for _, s := range e.Scores {
+		counts[s.Level]++
+		versions[s.Index+" "+s.Version] = true
+		for _, m := range s.Missing {
+			missing[s.Index+" lacks "+m]++
+		}
+		if !s.There {
+			missing[s.Index+" has no score"]++
+		}
+		if s.Level == "county" && s.Index == "EC-SMART" && s.Day == controlDays-1 {
+			colours[s.Band]++
+		}
+		if s.There != (s.Band != "") || s.There && (s.Score < 0 || s.Score > 100) || s.Level != "county" && !s.There {
+			t.Errorf("%+v", s)
+		}
+	}
+	for _, colour := range []string{"green", "blue", "yellow", "orange", "red", ""} {
+		if colours[colour] == 0 {
+			t.Errorf("no county is %q on the last day: %v", colour, colours)
+		}
+	}
+	if len(versions) != 6 || counts["province"] != 3*controlDays || counts["city"] != 3*11*controlDays {
+		t.Errorf("%d versions, scores %v", len(versions), counts)
+	}
+	for _, what := range []string{"EC-FLOW lacks EC-TOLL", "EC-CONTROL lacks EC-TRACED", "EC-CONTROL lacks EC-MOVED", "EC-CONTROL lacks EC-NEW", "EC-CONTROL has no score", "EC-SMART lacks EC-CONTROL", "EC-SMART has no score"} {
+		if missing[what] == 0 {
+			t.Errorf("nowhere is it so that %s: %v", what, missing)
+		}
+	}
+}
+
+// The air has days that count and days that do not, good ones and others, at all three levels.
+func TestTheAirHasGoodDaysAndOthers(t *testing.T) {
+	t.Parallel()
+	levels := map[string]int{}
+	good, others, invalid := 0, 0, 0
+	for _, m := range Expected().Air {
+		levels[m.Level]++
+		if m.Level == "province" {
+			good += m.GoodDays
+			others += m.ValidDays - m.GoodDays
+			invalid += m.Stations*Month(m.Month+1).AddDate(0, 0, -1).Day() - m.ValidDays
+		}
+	}
+	if levels["province"] != 2 || levels["city"] != 2*11 || levels["county"] != 2*22 || good < 500 || others < 50 || invalid == 0 {
+		t.Errorf("%v months; %d good days, %d others, %d not valid", levels, good, others, invalid)
+	}
+	// Two lines of the standard's table 1 and one between them, by hand: PM2.5 of 75 is 100, of 76 is 100 + 50/40 rounded up, of 35 is 50.
+	for c, want := range map[float64]int{35: 50, 75: 100, 76: 102, 115: 150, 0: 0} {
+		if got := subIndex(pm25, c); got != want {
+			t.Errorf("PM2.5 of %g has the sub-index %d, want %d", c, got, want)
+		}
+	}
+}
+
+// In February 2020 the province and its cities agree on the first six days alone. On the 7th the cities' figures are those of the day before.
+func TestTheRealCasesDisagreeAsTheyWerePublished(t *testing.T) {
+	t.Parallel()
+	days := Expected().Real
+	if len(days) != 23 || days[0] != (RealDay{"2020-02-07", 1048, 1006}) || days[22] != (RealDay{"2020-02-29", 1217, 1205}) {
+		t.Errorf("%d days: %v", len(days), days)
 	}
 }
 
@@ -268,8 +350,36 @@ func TestFilesAreAsAwkwardAsPromised(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer table.Release()
-	if table.NumRows() != 11*stationsPerCity*30*24 || table.NumCols() != 8 {
+	if table.NumRows() != 11*stationsPerCity*30*24 || table.NumCols() != 11 {
 		t.Errorf("September has %d readings of %d columns", table.NumRows(), table.NumCols())
+	}
+
+	health, err := excelize.OpenReader(bytes.NewReader(files["data/health/疫情防控日报-第2周.xlsx"]))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := health.Close(); err != nil {
+			t.Error(err)
+		}
+	}()
+	if names := health.GetSheetList(); len(names) != 7 || names[0] != "8月2日" {
+		t.Errorf("the second week's sheets are %v", names)
+	}
+	rows, err = health.GetRows("8月2日")
+	// Two titles, two headers, the province, 90 counties and a note; days as numbers.
+	if err != nil || len(rows) != 2+2+1+90+1 || rows[5][2] != "44410" || rows[2][4] != "新增病例" || rows[3][4] != "本土" {
+		t.Errorf("the sheet has %d rows (%v), such as %q", len(rows), err, rows[5])
+	}
+	merged, err = health.GetMergeCells("8月2日")
+	if err != nil || len(merged) != 3+8+1+len(cities) {
+		t.Errorf("the sheet has %d merged cells (%v)", len(merged), err)
+	}
+
+	flowing := files["data/transport/20210728.csv"]
+	text, err = simplifiedchinese.GB18030.NewDecoder().Bytes(flowing)
+	if err != nil || utf8.Valid(flowing) || !strings.Contains(string(text), "2021年7月28日,舟山市,嵊泗县,高速公路收费站开通数,—,—,") || !strings.Contains(string(text), developmentName) {
+		t.Errorf("the transport department's list is not GB18030 with what is promised: %v", err)
 	}
 
 	var table2 struct{ Rows []json.RawMessage }

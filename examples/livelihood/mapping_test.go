@@ -24,6 +24,7 @@ func TestMappingsMakeOfTheFilesWhatIsExpected(t *testing.T) {
 	values := map[key]float64{}
 	targets := map[key]float64{}
 	var personal []string
+	controls := 0
 	outcomes := exampletest.Run(t, dir, func(stream string, records arrow.Record) {
 		for row := range int(records.NumRows()) {
 			r := exampletest.At(records, row)
@@ -32,7 +33,16 @@ func TestMappingsMakeOfTheFilesWhatIsExpected(t *testing.T) {
 				personal = append(personal, r["phone"], r["caller"], r["caller_id"])
 			case stream == "targets/breakdown":
 				targets[key{r["indicator"], r["region"], r["year"]}] = number(t, r["value"])
-			case stream != "air-stations/hourly":
+			case stream == "epidemic-2020/daily":
+				if r["region"] == "330000" && r["level"] == "city" && r["member"] == "" {
+					t.Errorf("a city's row counts as the province's own: %v", r)
+				}
+			case strings.HasPrefix(stream, "health-daily/") || stream == "transport-daily/daily":
+				controls++
+				if r["period"] == "" || r["region"][:2] != "33" || r["region"][4:] == "00" {
+					t.Errorf("%s: %v", stream, r)
+				}
+			case !strings.HasPrefix(stream, "air-stations/"):
 				values[key{r["indicator"], r["region"], r["period"][:7]}] += number(t, r["value"])
 			}
 		}
@@ -77,6 +87,9 @@ func TestMappingsMakeOfTheFilesWhatIsExpected(t *testing.T) {
 		if math.Abs(sum-f.Value) > 1e-6 {
 			t.Errorf("%s of the counties of %s in %s is %g, want %g", f.Indicator, f.Name, period, sum, f.Value)
 		}
+	}
+	if controls < 7000 {
+		t.Errorf("%d figures of the control index", controls)
 	}
 	for _, text := range personal {
 		if text != "" && !strings.HasPrefix(text, "k1:") && !strings.HasSuffix(text, "*") {

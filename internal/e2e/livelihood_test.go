@@ -16,6 +16,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/klauspost/compress/zstd"
 	"github.com/pierrec/lz4/v4"
 
@@ -40,6 +41,7 @@ func TestTheDemoProjectComesOutAsItsGeneratorExpects(t *testing.T) {
 	compareIndex(t, p, want.Rollup)
 	compareFacts(t, p)
 	compareDisagreements(t, p, want.Disagreements)
+	compareStories(t, p, want)
 	compareTrace(t, p)
 	nothingPersonal(t, p)
 }
@@ -53,7 +55,7 @@ func compareStreams(t *testing.T, p *project, want []livelihood.StreamCount) {
 	}
 	rules := p.counts(t, `SELECT concat(source, '/', stream) AS stream, arrayStringConcat(rules, ',') AS what, count() AS rows FROM quarantine FINAL GROUP BY source, stream, rules`)
 	flags := map[string]map[string]int{}
-	for _, table := range []string{"observation", "target", "hotline_case"} {
+	for _, table := range []string{"observation", "target", "hotline_case", "air_reading"} {
 		for stream, counts := range p.counts(t, `SELECT concat(_source, '/', _stream) AS stream, arrayJoin(_flags) AS what, count() AS rows FROM `+table+` FINAL GROUP BY _source, _stream, what`) {
 			flags[stream] = counts
 		}
@@ -206,7 +208,7 @@ func compareFacts(t *testing.T, p *project) {
 func compareDisagreements(t *testing.T, p *project, want []livelihood.Disagreement) {
 	t.Helper()
 	found := map[string]string{}
-	for _, r := range p.query(t, `SELECT indicator, region, toMonth(period) AS month, reported, rolled_up, difference FROM indicator_reconciliation WHERE agrees = 0`) {
+	for _, r := range p.query(t, `SELECT indicator, region, toMonth(period) AS month, reported, rolled_up, difference FROM indicator_reconciliation WHERE agrees = 0 AND indicator LIKE 'LV-%'`) {
 		found[fmt.Sprint(r["indicator"], " ", r["region"], " ", r["month"])] = fmt.Sprint(r["reported"], " against ", r["rolled_up"], ": ", r["difference"])
 	}
 	for _, d := range want {
@@ -218,6 +220,84 @@ func compareDisagreements(t *testing.T, p *project, want []livelihood.Disagreeme
 	}
 	for k, text := range found {
 		t.Errorf("%s: %s, but they agree", k, text)
+	}
+}
+
+// compareStories holds the control index, the air and the real epidemic against what the generator expects.
+func compareStories(t *testing.T, p *project, want livelihood.Expectation) {
+	t.Helper()
+	compareScores(t, p, want.Scores)
+	compareAir(t, p, want.Air)
+	var real []string
+	for _, r := range p.query(t, `SELECT region, toDate(period) AS day, reported, rolled_up FROM indicator_reconciliation WHERE agrees = 0 AND indicator NOT LIKE 'LV-%' ORDER BY day`) {
+		real = append(real, fmt.Sprint(r["region"], " ", r["day"], " ", r["reported"], " ", r["rolled_up"]))
+	}
+	var days []string
+	for _, d := range want.Real {
+		days = append(days, fmt.Sprint("330000 ", d.Date, " ", d.Reported, " ", d.RolledUp))
+	}
+	if diff := cmp.Diff(days, real); diff != "" || len(days) == 0 {
+		t.Errorf("days on which the real figures disagree (-want +got):\n%s", diff)
+	}
+}
+
+// compareScores compares every score of the control index and its halves: score, version, colour, what is missing and how much is there.
+func compareScores(t *testing.T, p *project, want []livelihood.Score) {
+	t.Helper()
+	type found struct{ version, score, band, missing, covered, name, level string }
+	got := map[string]found{}
+	for _, r := range p.query(t, `SELECT index, region, toDate(period) AS day, version, ifNull(toString(score), '') AS score, band, arrayStringConcat(missing, ' ') AS missing, toString(covered) AS covered, region_name, level FROM index_score WHERE index LIKE 'EC-%' AND level != 'nation'`) {
+		text := func(column string) string { return fmt.Sprint(r[column]) }
+		got[text("index")+" "+text("region")+" "+text("day")] = found{text("version"), text("score"), text("band"), text("missing"), text("covered"), text("region_name"), text("level")}
+	}
+	wrong := 0
+	for _, s := range want {
+		k := s.Index + " " + s.Region + " " + livelihood.ControlDay(s.Day).Format("2006-01-02")
+		g, ok := got[k]
+		delete(got, k)
+		score, err := strconv.ParseFloat(g.score, 64)
+		covered, bad := strconv.ParseFloat(g.covered, 64)
+		right := ok && bad == nil && s.There == (err == nil) && g.version == s.Version && g.band == s.Band && g.missing == strings.Join(s.Missing, " ") && g.name == s.Name && g.level == s.Level &&
+			math.Abs(covered-s.Covered) < 1e-9 && (!s.There || math.Abs(score-s.Score) < 1e-6)
+		if !right {
+			if wrong++; wrong <= 10 {
+				t.Errorf("%s is %+v, want %+v", k, g, s)
+			}
+		}
+	}
+	if wrong > 10 || len(got) > 0 {
+		t.Errorf("%d scores are wrong, and %d are nobody's, such as %v", wrong, len(got), firstKey(got))
+	}
+	if len(want) < 3*100*14*9/10 {
+		t.Errorf("only %d scores are expected", len(want))
+	}
+}
+
+func firstKey[V any](m map[string]V) string {
+	for k := range m {
+		return k
+	}
+	return ""
+}
+
+// compareAir compares the good days at all levels.
+func compareAir(t *testing.T, p *project, want []livelihood.AirMonth) {
+	t.Helper()
+	got := map[string]map[string]any{}
+	for _, r := range p.query(t, `SELECT region, toMonth(month) AS month, region_name, level, stations, valid_days, good_days, toString(pm25) AS pm25 FROM environment_quality WHERE level != 'nation'`) {
+		got[fmt.Sprint(r["region"], " ", r["month"])] = r
+	}
+	for _, m := range want {
+		k := fmt.Sprint(m.Region, " ", m.Month)
+		g := got[k]
+		delete(got, k)
+		dust, err := strconv.ParseFloat(fmt.Sprint(g["pm25"]), 64)
+		if line := fmt.Sprint(g["region_name"], g["level"], g["stations"], g["valid_days"], g["good_days"]); err != nil || math.Abs(dust-m.FineDust) > 1e-6 || line != fmt.Sprint(m.Name, m.Level, strconv.Itoa(m.Stations), strconv.Itoa(m.ValidDays), strconv.Itoa(m.GoodDays)) {
+			t.Errorf("the air of %s is %v, want %+v", k, g, m)
+		}
+	}
+	if len(got) > 0 {
+		t.Errorf("the air of %s is nobody's", firstKey(got))
 	}
 }
 

@@ -262,14 +262,14 @@ func (l *loader) schemas() {
 		set = schemas.Standard()
 	}
 	for _, name := range l.list("reference", ".csv") {
-		if name != ownRegions && name != ownExtents {
-			l.add(problem.Problem{File: name}, "only regions.csv and extents.csv are known here", "regions go into "+ownRegions+", boxes around them into "+ownExtents+", code lists into reference/NAME.yaml (headwater reference import makes both), lookup tables into another folder")
+		if name != ownRegions && name != ownExtents && name != ownCalendar {
+			l.add(problem.Problem{File: name}, "only regions.csv, extents.csv and calendar.csv are known here", "regions go into "+ownRegions+", boxes around them into "+ownExtents+", workdays and holidays into "+ownCalendar+", code lists into reference/NAME.yaml (headwater reference import makes both), lookup tables into another folder")
 		}
 	}
 	if regions := l.regions(); regions != nil {
 		set = set.WithRegions(regions)
 	}
-	l.p.set = set.WithExtents(l.extents(set.Regions()))
+	l.p.set = set.WithExtents(l.extents(set.Regions())).WithCalendar(l.calendar())
 }
 
 // ownExtents is where a project keeps boxes around its regions, beside those of Zhejiang that are built in.
@@ -296,6 +296,23 @@ func (l *loader) extents(regions *schemas.Regions) []schemas.Extent {
 		}
 	}
 	return extents
+}
+
+// ownCalendar is where a project keeps workdays and holidays, beside those that are built in.
+const ownCalendar = "reference/calendar.csv"
+
+// calendar reads the project's days, nil when it has none.
+func (l *loader) calendar() []schemas.CalendarDay {
+	if _, err := os.Stat(filepath.Join(l.p.Dir, filepath.FromSlash(ownCalendar))); errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	data, ok := l.read(ownCalendar, maxRegionBytes)
+	if !ok {
+		return nil
+	}
+	days, problems := schemas.ReadCalendar(bytes.NewReader(data), ownCalendar)
+	l.problems = append(l.problems, problems...)
+	return days
 }
 
 // ownRegions is where a project keeps its list of regions.

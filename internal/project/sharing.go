@@ -1,10 +1,15 @@
 package project
 
 import (
+	"errors"
 	"fmt"
+	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
+
+	"github.com/invopop/jsonschema"
 
 	"github.com/headwater-data/headwater/internal/yamlfile"
 	"github.com/headwater-data/headwater/pipeline/transform"
@@ -22,7 +27,7 @@ type SharingConfig struct {
 	Type         string         `yaml:"type" required:"true" enum:"unconditional,conditional,none" desc:"unconditional (无条件共享), conditional (有条件共享) or none (不予共享)."`
 	Condition    string         `yaml:"condition,omitempty" desc:"What conditional sharing depends on; needed with type: conditional."`
 	Frequency    string         `yaml:"frequency" required:"true" enum:"realtime,hour,day,week,xun,month,quarter,half,year" desc:"How often it is brought up to date."`
-	Deadline     *time.Duration `yaml:"deadline,omitempty" desc:"Time after the end of a period within which its data is to be there, such as 5d."`
+	Deadline     *Deadline      `yaml:"deadline,omitempty" desc:"Time after the end of a period within which its data is to be there: 5d, 12h or 5 workdays."`
 	Figures      *FiguresConfig `yaml:"figures,omitempty" desc:"Figures that are due by the deadline. Without it, none of the source's is ever late."`
 }
 
@@ -39,9 +44,46 @@ type FiguresConfig struct {
 type Sharing struct {
 	Provider, ProviderCode, Content, Method, Basis, Type, Condition, Frequency string
 
-	Deadline *time.Duration // after the end of a period; nil when none was agreed
-	Due      *DueFigures    // nil when no figures are due
+	Deadline *Deadline   // nil when none was agreed
+	Due      *DueFigures // nil when no figures are due
 }
+
+// Deadline is what was agreed to pass after the end of a period until its data is there: so much time, or so many workdays.
+type Deadline struct {
+	After    time.Duration
+	Workdays int // 1 at least where the deadline counts workdays, and After is 0 then; 0 where it does not
+}
+
+var workdays = regexp.MustCompile(`^([1-9][0-9]{0,3}) ?workdays?$`)
+
+// UnmarshalYAML reads 5d, 12h, 0 or 5 workdays.
+func (d *Deadline) UnmarshalYAML(decode func(into any) error) error {
+	var text string
+	if err := decode(&text); err != nil {
+		return err
+	}
+	*d = Deadline{}
+	if m := workdays.FindStringSubmatch(text); m != nil {
+		n, err := strconv.Atoi(m[1])
+		d.Workdays = n
+		return err
+	}
+	if decode(&d.After) != nil {
+		return errors.New("not a deadline (write it as 5d, 12h or 5 workdays)")
+	}
+	return nil
+}
+
+// JSONSchema describes it for editors.
+func (Deadline) JSONSchema() *jsonschema.Schema {
+	return &jsonschema.Schema{AnyOf: []*jsonschema.Schema{
+		{Type: "string", Pattern: `^([0-9]+d)?([0-9.]+(ns|us|µs|ms|s|m|h))*$`, Examples: []any{"5d", "12h"}},
+		{Type: "string", Pattern: workdays.String(), Examples: []any{"5 workdays"}}, {Const: 0},
+	}}
+}
+
+// maxWorkdays bounds a deadline: a year has about as many.
+const maxWorkdays = 250
 
 // DueFigures says which regions owe figures of which indicators, from when on.
 type DueFigures struct {
@@ -89,8 +131,10 @@ func (l *loader) sharing(f *sourceFile) {
 	if c.Type != "conditional" && c.Type != "" && c.Condition != "" {
 		at(fmt.Sprintf("sharing of type %s has no condition", c.Type), "remove it, or write type: conditional", "condition")
 	}
-	if c.Deadline != nil && (*c.Deadline > 366*24*time.Hour) {
+	if d := c.Deadline; d != nil && d.After > 366*24*time.Hour {
 		at("deadline is more than 366d", "it is the time after the end of a period, such as 5d", "deadline")
+	} else if d != nil && d.Workdays > maxWorkdays {
+		at(fmt.Sprintf("deadline is more than %d workdays", maxWorkdays), "it is the time after the end of a period, such as 5 workdays", "deadline")
 	}
 	if c.Figures == nil {
 		return

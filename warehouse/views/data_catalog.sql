@@ -21,7 +21,8 @@ CREATE OR REPLACE VIEW data_catalog
     sharing_type_zh String COMMENT '共享类型名称 / The same in Chinese',
     condition String COMMENT '共享条件 / What conditional sharing depends on',
     frequency String COMMENT '更新周期 / realtime, hour, day, week, xun, month, quarter, half or year; empty when not stated',
-    deadline_seconds Nullable(Int64) COMMENT '报送时限（秒） / Time after the end of a period within which its data is to be there',
+    deadline_seconds Nullable(Int64) COMMENT '报送时限（秒） / Time after the end of a period within which its data is to be there; empty when none was agreed, or one in workdays',
+    deadline_workdays Nullable(Int64) COMMENT '报送时限（工作日） / Workdays after the end of a period within which its data is to be there',
     indicators Array(String) COMMENT '涉及指标 / Indicators that the mapping names',
     stage String COMMENT '阶段 / planned, connected, ingested, standardized or used',
     stage_zh String COMMENT '阶段名称 / The same in Chinese',
@@ -43,6 +44,7 @@ SELECT
     d.condition AS condition,
     ifNull(toString(d.frequency), '') AS frequency,
     d.deadline_seconds AS deadline_seconds,
+    d.deadline_workdays AS deadline_workdays,
     d.indicators AS indicators,
     multiIf(
         notEmpty(o.used), 'used',

@@ -15,7 +15,8 @@ CREATE TABLE IF NOT EXISTS `headwater`.`data_sharing`
     `sharing_type` LowCardinality(Nullable(String)) COMMENT '共享类型 / Sharing type: On what terms it is shared.' CODEC(ZSTD(1)),
     `condition` String DEFAULT '' COMMENT '共享条件 / Condition: Of conditional sharing, what it depends on.' CODEC(ZSTD(1)),
     `frequency` LowCardinality(Nullable(String)) COMMENT '更新周期 / Update frequency: How often it is brought up to date.' CODEC(ZSTD(1)),
-    `deadline_seconds` Nullable(Int64) COMMENT '报送时限 / Deadline: Time after the end of a period within which the data of the period is to be there; empty when none was agreed. [s]' CODEC(Delta, ZSTD(1)),
+    `deadline_seconds` Nullable(Int64) COMMENT '报送时限 / Deadline: Time after the end of a period within which the data of the period is to be there; empty when none was agreed, or one in workdays. [s]' CODEC(Delta, ZSTD(1)),
+    `deadline_workdays` Nullable(Int64) COMMENT '报送时限（工作日） / Deadline in workdays: Workdays after the end of a period within which the data of the period is to be there, by the calendar in calendar_day; empty when the deadline counts none.' CODEC(Delta, ZSTD(1)),
     `indicators` Array(String) COMMENT '涉及指标 / Indicators: Indicators that its rows are about, as far as the mapping names them.' CODEC(ZSTD(1)),
     `due_indicators` Array(String) COMMENT '应报指标 / Due indicators: Indicators whose figures are due by the deadline; empty when no figures are.' CODEC(ZSTD(1)),
     `due_levels` Array(LowCardinality(String)) COMMENT '应报层级 / Due levels: Levels of the regions that owe them; empty for those of each indicator.' CODEC(ZSTD(1)),
@@ -28,4 +29,4 @@ CREATE TABLE IF NOT EXISTS `headwater`.`data_sharing`
 ENGINE = ReplacingMergeTree(`_version`, `_deleted`)
 ORDER BY (`source`, `stream`)
 SETTINGS non_replicated_deduplication_window = 10000
-COMMENT '数据共享需求清单 / Data-sharing list (v1): One dataset as its source states it in the project: who owns it, what is shared, how, on what ground and by when.'
+COMMENT '数据共享需求清单 / Data-sharing list (v2): One dataset as its source states it in the project: who owns it, what is shared, how, on what ground and by when.'
