@@ -14,6 +14,7 @@ type Set struct {
 	lists   map[string]*CodeList
 	regions *Regions
 	extents []Extent // beside those that are built in
+	shares  []Share
 }
 
 // Schema returns the schema of that name.
@@ -44,7 +45,7 @@ func (s *Set) Regions() *Regions {
 
 // WithRegions returns the set with other regions.
 func (s *Set) WithRegions(r *Regions) *Set {
-	return &Set{schemas: s.schemas, lists: s.lists, regions: r, extents: s.extents}
+	return &Set{schemas: s.schemas, lists: s.lists, regions: r, extents: s.extents, shares: s.shares}
 }
 
 // WithCodeList returns the set with one more code list, or with another one in place of that of the same name.
@@ -54,7 +55,7 @@ func (s *Set) WithCodeList(list *CodeList) *Set {
 		lists = map[string]*CodeList{}
 	}
 	lists[list.Name] = list
-	return newSet(slices.Collect(maps.Values(s.schemas)), slices.Collect(maps.Values(lists)), s.regions).WithExtents(s.extents)
+	return newSet(slices.Collect(maps.Values(s.schemas)), slices.Collect(maps.Values(lists)), s.regions).WithExtents(s.extents).WithShares(s.shares)
 }
 
 // WithSchema returns the set with one more schema, or with another one in place of that of the same name. The schema is
@@ -75,7 +76,7 @@ func (s *Set) WithSchema(schema *Schema) (*Set, error) {
 		schemas = map[string]*Schema{}
 	}
 	schemas[normal.Name] = &normal
-	return newSet(slices.Collect(maps.Values(schemas)), slices.Collect(maps.Values(s.lists)), s.regions).WithExtents(s.extents), nil
+	return newSet(slices.Collect(maps.Values(schemas)), slices.Collect(maps.Values(s.lists)), s.regions).WithExtents(s.extents).WithShares(s.shares), nil
 }
 
 func newSet(schemas []*Schema, lists []*CodeList, regions *Regions) *Set {
