@@ -73,8 +73,8 @@ func Roles(database string, set *schemas.Set) []Role {
 			reads = append(reads, "SELECT ON "+db+"."+quoteName(name))
 		}
 	}
-	reads = append(reads, "SELECT ON "+db+".region_path")
-	for _, view := range append(slices.Clone(Views), factView) {
+	reads = append(reads, "SELECT ON "+db+".region_path", "SELECT ON "+db+".region_today")
+	for _, view := range slices.Concat(Views, DatedViews, []string{factView}) {
 		if view != "quarantine_open" {
 			reads = append(reads, "SELECT ON "+db+"."+view)
 		}

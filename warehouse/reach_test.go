@@ -20,6 +20,7 @@ func TestFiltersReachTheKey(t *testing.T) {
 	b.load("once", rows...)
 	for view, byPeriod := range map[string]bool{
 		"observation_current": true, "observation_cell": true, "indicator_rollup": true, "indicator_reconciliation": true,
+		"indicator_rollup_today": true, "indicator_rollup_as_of(day = '2024-05-01')": true,
 		"indicator_trend": false, "indicator_ranking": false,
 	} {
 		where := "indicator = 'I' AND grain = 'month' AND period >= '2021-01-01' AND period < '2022-01-01'"

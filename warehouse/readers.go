@@ -84,7 +84,7 @@ var tablePlacings = map[string]placing{
 
 	// Definitions and lists that say nothing of any region's figures.
 	"data_sharing": {open: true}, "index_version": {open: true}, "index_weight": {open: true}, "indicator_version": {open: true},
-	"calendar_day": {open: true}, "indicator": {open: true}, "evaluation_item": {open: true}, "region": {open: true}, "region_extent": {open: true},
+	"calendar_day": {open: true}, "indicator": {open: true}, "evaluation_item": {open: true}, "region": {open: true}, "region_extent": {open: true}, "region_share": {open: true},
 
 	"ledger": {source: "source"}, "run": {source: "source"}, "quarantine": {source: "source"},
 }
@@ -101,6 +101,8 @@ var viewPlacings = map[string]placing{
 	"correction":               {region: "region", days: []string{periodEnd}},
 	"lineage":                  {region: "region", days: []string{periodEnd}},
 	"indicator_rollup":         {region: "region", days: []string{periodEnd}},
+	"indicator_rollup_as_of":   {region: "region", days: []string{periodEnd}},
+	"lineage_as_of":            {region: "region", days: []string{periodEnd}},
 	"indicator_reconciliation": {region: "region", days: []string{periodEnd}},
 	"indicator_trend":          {region: "region", days: []string{periodEnd}},
 	"indicator_band":           {region: "region", days: []string{periodEnd}},
@@ -134,7 +136,8 @@ var (
 	closedViews  = []string{"quarantine_open"}
 	closedTables = []string{"audit", "undecodable", "shape"}
 	// wholeViews are for readers of all regions only: what is out of a reader's sight would be told as missing.
-	wholeViews = []string{"missing_link"}
+	// So would be what a region of today had before it came to the reader's.
+	wholeViews = []string{"missing_link", "indicator_rollup_today"}
 )
 
 // narrowTables are those of which readers see a few columns, because a view tells them.
@@ -359,7 +362,8 @@ func (r Reader) grants(database string, set *schemas.Set) ([]grant, error) {
 		return out, nil // no view is made from public fields alone
 	}
 	add(grant{object: "region_path"}, placing{open: true})
-	for _, view := range Views {
+	add(grant{object: "region_today"}, placing{open: true})
+	for _, view := range slices.Concat(Views, DatedViews) {
 		if slices.Contains(closedViews, view) || r.Region != "" && slices.Contains(wholeViews, view) {
 			continue
 		}
@@ -385,13 +389,9 @@ var viewColumn = regexp.MustCompile(`(?m)^    ([a-z_0-9]+) \S.* COMMENT '`)
 
 // viewColumns lists the columns that a view declares.
 func viewColumns(view string) ([]string, error) {
-	text, err := viewFiles.ReadFile("views/" + view + ".sql")
+	head, _, err := viewParts(view)
 	if err != nil {
 		return nil, err
-	}
-	head, _, ok := strings.Cut(string(text), "\n)\nAS\n")
-	if !ok {
-		return nil, fmt.Errorf("view %s does not declare its columns", view)
 	}
 	var columns []string
 	for _, m := range viewColumn.FindAllStringSubmatch(head, -1) {
