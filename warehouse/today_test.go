@@ -445,7 +445,7 @@ func (w *changing) today(how string, current []observation, last time.Time) map[
 	}
 	type sum struct {
 		figureToday
-		values, known                                   []counted
+		known                                           []counted
 		total, numerators, denominators                 float64
 		parts, shared                                   bool
 		subjects, origins                               map[string]bool
