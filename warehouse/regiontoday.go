@@ -60,8 +60,9 @@ type today struct {
 	tree
 	regions []schemas.Region
 	shares  map[division]float64
-	paths   map[string]pathRow // of the codes of today, as asked for
-	parts   map[version][]part // as asked for
+	paths   map[string]pathRow         // of the codes of today, as asked for
+	parts   map[version][]part         // as asked for
+	touched map[version][2][]todayStep // of areas that need no look at what lay below: merged, and the same
 }
 
 // division says which part of a region's area is meant: that which code had until the day and successor took over.
@@ -82,6 +83,14 @@ type part struct {
 	code  string
 	share float64
 	known bool // the share is
+	lost  bool // nobody says what became of it; code is what it lay in
+}
+
+// todayInputs are what the table is made of. The list of all codes since 1981 takes about a second, too much for every start.
+type todayInputs struct {
+	Form    int // goes up when todayRows makes other rows of the same
+	Regions []schemas.Region
+	Shares  []schemas.Share
 }
 
 // todayRows lays out where figures lie, for all indicators and for each that has shares of its own where those make a difference.
@@ -114,7 +123,7 @@ func todayRows(regions []schemas.Region, shares []schemas.Share) []todayRow {
 }
 
 func todayRowsOf(indicator string, regions []schemas.Region, shares []schemas.Share) []todayRow {
-	t := &today{tree: newTree(regions), regions: regions, shares: map[division]float64{}, paths: map[string]pathRow{}, parts: map[version][]part{}}
+	t := &today{tree: newTree(regions), regions: regions, shares: map[division]float64{}, paths: map[string]pathRow{}, parts: map[version][]part{}, touched: map[version][2][]todayStep{}}
 	for _, of := range []string{"", indicator} { // an indicator's own in place of the general ones
 		for _, s := range shares {
 			if s.Indicator == of {
@@ -176,7 +185,7 @@ func (t *today) of(v version) []part {
 		return parts
 	}
 	r := t.tree[v.code][v.n]
-	t.parts[v] = []part{{v.code, 1, true}} // where a list goes round in a circle
+	t.parts[v] = []part{{code: v.code, share: 1, known: true}} // where a list goes round in a circle
 	successors := r.Successors
 	if len(successors) == 0 && v.n+1 < len(t.tree[v.code]) && t.tree[v.code][v.n+1].From.Equal(r.To) {
 		successors = []schemas.Successor{{Code: v.code}}
@@ -184,9 +193,9 @@ func (t *today) of(v version) []part {
 	var parts []part
 	switch {
 	case r.To.IsZero():
-		parts = []part{{v.code, 1, true}}
+		parts = []part{{code: v.code, share: 1, known: true}}
 	case len(successors) == 0:
-		parts = []part{{t.above(r), 1, true}}
+		parts = []part{{t.above(r), 1, true, true}}
 	default:
 		for _, s := range successors {
 			share, known := 1.0, true
@@ -195,15 +204,15 @@ func (t *today) of(v version) []part {
 			}
 			next, ok := t.index(s.Code, r.To)
 			if !ok {
-				parts = addPart(parts, part{t.above(r), share, known})
+				parts = addPart(parts, part{t.above(r), share, known, true})
 				continue
 			}
 			for _, p := range t.of(next) {
-				parts = addPart(parts, part{p.code, share * p.share, known && p.known})
+				parts = addPart(parts, part{p.code, share * p.share, known && p.known, p.lost})
 			}
 		}
 		if len(successors) == 1 && successors[0].Part { // and the rest went nobody knows where
-			parts = addPart(parts, part{t.above(r), 0, false})
+			parts = addPart(parts, part{t.above(r), 0, false, true})
 		}
 	}
 	t.parts[v] = parts
@@ -215,6 +224,7 @@ func addPart(parts []part, p part) []part {
 	if i := slices.IndexFunc(parts, func(o part) bool { return o.code == p.code }); i >= 0 {
 		parts[i].share += p.share
 		parts[i].known = parts[i].known && p.known
+		parts[i].lost = parts[i].lost || p.lost
 		return parts
 	}
 	return append(parts, p)
@@ -244,13 +254,13 @@ type then struct {
 	*today
 	day    time.Time
 	there  map[string]bool
-	below  map[string][]string        // regions directly below, of those that were there
-	leaves map[string]map[string]bool // by region that was there: the lowest regions in it
-	touch  map[string]int             // by region of today: how many of the lowest regions lay in it, be it in part
+	below  map[string][]string // regions directly below, of those that were there
+	leaves map[string][]string // by region: the lowest regions in it
+	touch  map[string]int      // by region of today: how many of the lowest regions lay in it, be it in part
 }
 
 func (t *today) on(day time.Time) *then {
-	on := &then{today: t, day: day, there: map[string]bool{}, below: map[string][]string{}, leaves: map[string]map[string]bool{}, touch: map[string]int{}}
+	on := &then{today: t, day: day, there: map[string]bool{}, below: map[string][]string{}, leaves: map[string][]string{}, touch: map[string]int{}}
 	for _, r := range t.regions {
 		if r.Holds(day) {
 			on.there[r.Code] = true
@@ -261,11 +271,10 @@ func (t *today) on(day time.Time) *then {
 		if !on.lowest(code) {
 			continue
 		}
-		for _, up := range t.row(code, day).Path {
-			if on.leaves[up.Code] == nil {
-				on.leaves[up.Code] = map[string]bool{}
-			}
-			on.leaves[up.Code][code] = true
+		at, ok := t.at(code, day)
+		for depth := 0; ok && depth < maxDepth; depth++ {
+			on.leaves[at.Code] = append(on.leaves[at.Code], code)
+			at, ok = t.at(at.Parent, day)
 		}
 		v, _ := t.index(code, day)
 		reached := map[string]bool{}
@@ -297,39 +306,68 @@ func (on *then) steps(code string) []todayStep {
 	}
 	own := on.tree[code][v.n]
 	direct := on.of(v)
-	parts, deepest := direct, levelRank[schemas.LevelCounty]
-	if !on.lowest(code) && len(on.leaves[code]) > 0 && (len(direct) == 1 || slices.ContainsFunc(direct, func(p part) bool { return !p.known })) {
-		parts, deepest = nil, levelRank[own.Level]
-		for _, leaf := range slices.Sorted(maps.Keys(on.leaves[code])) {
-			lv, _ := on.index(leaf, on.day)
-			for _, p := range on.of(lv) {
-				if !slices.ContainsFunc(parts, func(o part) bool { return o.code == p.code }) {
-					parts = append(parts, part{p.code, 0, false})
+	stated := len(direct) > 1 && !slices.ContainsFunc(direct, func(p part) bool { return !p.known })
+	if len(on.below[code]) == 0 || len(on.leaves[code]) == 0 || stated {
+		both, ok := on.touched[v]
+		if !ok {
+			both[0] = on.reach(direct, direct, schemas.LevelCounty)
+			both[1] = slices.Clone(both[0])
+			for i := range both[1] {
+				if both[1][i].How == touchMerged {
+					both[1][i].How = touchSame
 				}
+			}
+			on.touched[v] = both
+		}
+		if len(direct) == 1 && on.same(v, direct[0].code) {
+			return both[1]
+		}
+		return both[0]
+	}
+	var parts []part
+	met := map[string]bool{}
+	for _, leaf := range on.leaves[code] {
+		lv, _ := on.index(leaf, on.day)
+		for _, p := range on.of(lv) {
+			if !met[p.code] {
+				met[p.code] = true
+				parts = append(parts, part{code: p.code})
 			}
 		}
 	}
+	steps := on.reach(parts, direct, own.Level)
+	for i, s := range steps {
+		if s.How == touchMerged && on.same(v, s.Code) {
+			steps[i].How = touchSame
+		}
+	}
+	return steps
+}
+
+// reach lists the regions of today that an area touches, from the bottom, down to a level. direct is what the region became by itself.
+func (t *today) reach(parts, direct []part, deepest string) []todayStep {
 	type reached struct {
 		step  todayStep
 		parts int
 		known bool
+		depth int
 	}
 	touched := map[string]*reached{}
-	var order []string
+	var order []*reached
 	for _, p := range parts {
-		row := on.path(p.code)
+		row := t.path(p.code)
 		for i, up := range row.Path {
-			if levelRank[up.Level] > deepest && up.Code != direct[0].code {
+			if levelRank[up.Level] > levelRank[deepest] && up.Code != direct[0].code {
 				continue
 			}
 			at := touched[up.Code]
 			if at == nil {
-				at = &reached{step: todayStep{Code: up.Code, Unit: row.Steps[i].Unit}, known: true}
+				at = &reached{step: todayStep{Code: up.Code, Unit: row.Steps[i].Unit}, known: true, depth: len(row.Path) - i}
 				if i+1 < len(row.Path) {
 					at.step.Parent = row.Path[i+1].Code
 				}
 				touched[up.Code] = at
-				order = append(order, up.Code)
+				order = append(order, at)
 			}
 			if at.step.Unit != row.Steps[i].Unit {
 				at.step.Unit = severalUnits
@@ -339,20 +377,16 @@ func (on *then) steps(code string) []todayStep {
 			at.known = at.known && p.known
 		}
 	}
-	slices.SortFunc(order, func(a, b string) int {
-		return cmp.Or(cmp.Compare(len(on.path(b).Path), len(on.path(a).Path)), cmp.Compare(a, b))
+	slices.SortFunc(order, func(a, b *reached) int {
+		return cmp.Or(cmp.Compare(b.depth, a.depth), cmp.Compare(a.step.Code, b.step.Code))
 	})
 	steps := make([]todayStep, 0, len(order))
-	for _, up := range order {
-		at := touched[up]
+	for _, at := range order {
 		switch {
 		case at.parts == len(parts):
 			at.step.How, at.step.Share = touchWhole, 1
-			if len(direct) == 1 && direct[0].code == up {
+			if len(direct) == 1 && !direct[0].lost && direct[0].code == at.step.Code {
 				at.step.How = touchMerged
-				if on.same(v, up) {
-					at.step.How = touchSame
-				}
 			}
 		case at.known:
 			at.step.How = touchShare

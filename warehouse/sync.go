@@ -126,7 +126,9 @@ func (w *Warehouse) Sync(ctx context.Context, set *schemas.Set, indicators []sch
 		return err
 	}
 	if err := syncTable(ctx, w, steps, content[todayRow]{
-		table: "region_today", columns: todayColumns, keyColumns: "code, since, indicator", rows: todayRows(regions, set.Shares()),
+		table: "region_today", columns: todayColumns, keyColumns: "code, since, indicator",
+		inputs: todayInputs{Form: 1, Regions: regions, Shares: set.Shares()},
+		make:   func() []todayRow { return todayRows(regions, set.Shares()) },
 		key: func(r todayRow) string {
 			return strings.Join([]string{r.Code, r.Since.Format(time.DateOnly), r.Indicator}, "/")
 		},
@@ -155,19 +157,29 @@ type content[T any] struct {
 	columns    []arrow.Field
 	keyColumns string
 	rows       []T
-	key        func(T) string
-	gone       func(*T)
-	deleted    func(T) bool
+	// Where rows are costly to make, they are made of inputs only when these have changed.
+	inputs  any
+	make    func() []T
+	key     func(T) string
+	gone    func(*T)
+	deleted func(T) bool
 }
 
 func syncTable[T any](ctx context.Context, w *Warehouse, steps map[string]applied, c content[T]) error {
-	body, err := json.Marshal(c.rows)
+	decides := any(c.rows)
+	if c.make != nil {
+		decides = c.inputs
+	}
+	body, err := json.Marshal(decides)
 	if err != nil {
 		return fmt.Errorf("sync %s: %w", c.table, err)
 	}
 	step := applied{Step: "content " + c.table, Hash: hashOf(body)}
 	if steps[step.Step].Hash == step.Hash {
 		return nil
+	}
+	if c.make != nil {
+		c.rows = c.make()
 	}
 	var there []T
 	if err := w.data.Select(ctx, &there, "SELECT "+c.keyColumns+" FROM "+w.table(c.table)+" FINAL WHERE _deleted = 0"); err != nil {
