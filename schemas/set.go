@@ -15,6 +15,7 @@ type Set struct {
 	regions  *Regions
 	extents  []Extent      // beside those that are built in
 	calendar []CalendarDay // likewise
+	shares   []Share
 }
 
 // Schema returns the schema of that name.
@@ -45,7 +46,7 @@ func (s *Set) Regions() *Regions {
 
 // WithRegions returns the set with other regions.
 func (s *Set) WithRegions(r *Regions) *Set {
-	return &Set{schemas: s.schemas, lists: s.lists, regions: r, extents: s.extents, calendar: s.calendar}
+	return &Set{schemas: s.schemas, lists: s.lists, regions: r, extents: s.extents, calendar: s.calendar, shares: s.shares}
 }
 
 // WithCodeList returns the set with one more code list, or with another one in place of that of the same name.
@@ -55,7 +56,7 @@ func (s *Set) WithCodeList(list *CodeList) *Set {
 		lists = map[string]*CodeList{}
 	}
 	lists[list.Name] = list
-	return newSet(slices.Collect(maps.Values(s.schemas)), slices.Collect(maps.Values(lists)), s.regions).WithExtents(s.extents).WithCalendar(s.calendar)
+	return newSet(slices.Collect(maps.Values(s.schemas)), slices.Collect(maps.Values(lists)), s.regions).WithExtents(s.extents).WithCalendar(s.calendar).WithShares(s.shares)
 }
 
 // WithSchema returns the set with one more schema, or with another one in place of that of the same name. The schema is
@@ -76,7 +77,7 @@ func (s *Set) WithSchema(schema *Schema) (*Set, error) {
 		schemas = map[string]*Schema{}
 	}
 	schemas[normal.Name] = &normal
-	return newSet(slices.Collect(maps.Values(schemas)), slices.Collect(maps.Values(s.lists)), s.regions).WithExtents(s.extents).WithCalendar(s.calendar), nil
+	return newSet(slices.Collect(maps.Values(schemas)), slices.Collect(maps.Values(s.lists)), s.regions).WithExtents(s.extents).WithCalendar(s.calendar).WithShares(s.shares), nil
 }
 
 func newSet(schemas []*Schema, lists []*CodeList, regions *Regions) *Set {

@@ -74,8 +74,8 @@ func Roles(database string, set *schemas.Set) []Role {
 			reads = append(reads, "SELECT ON "+db+"."+quoteName(name))
 		}
 	}
-	reads = append(reads, "SELECT ON "+db+".region_path", "SELECT ON "+db+".figure", "SELECT ON "+db+".figure_report")
-	for _, view := range append(slices.Clone(Views), factView) {
+	reads = append(reads, "SELECT ON "+db+".region_path", "SELECT ON "+db+".region_today", "SELECT ON "+db+".figure", "SELECT ON "+db+".figure_report")
+	for _, view := range slices.Concat(Views, DatedViews, []string{factView}) {
 		if view != "quarantine_open" {
 			reads = append(reads, "SELECT ON "+db+"."+view)
 		}

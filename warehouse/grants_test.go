@@ -219,7 +219,7 @@ func TestTheGrantsSufficeAndNoneIsTooMuch(t *testing.T) {
 	})
 	t.Run("the reader reads", func(t *testing.T) {
 		b := withRights(t, copied(t, made), reader.Grants)
-		for _, from := range append(slices.Clone(warehouse.Views), "indicator_fact", "observation", "hotline_case", "ledger", "region") {
+		for _, from := range append(slices.Clone(warehouse.Views), "indicator_rollup_as_of(day = '2024-05-01')", "lineage_as_of(day = '2024-05-01')", "indicator_fact", "observation", "hotline_case", "ledger", "region") {
 			err := read(b.ctx, b, "SELECT * FROM "+from)
 			if from == "quarantine_open" {
 				if err == nil {

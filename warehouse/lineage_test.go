@@ -27,7 +27,7 @@ func lineageCases(b *bench) {
 		at("below", "330102", 1, nil), at("below", "330113", 2, nil), at("below", "330100", 100, nil), at("below", "330200", 10, nil), at("below", "330000", 1000, nil),
 		at("feeds", "330102", 1, by("manual")), at("feeds", "330102", 2, by("direct")), at("feeds", "330102", 4, by("source")), at("feeds", "330203", 8, by("manual")),
 		at("parts", "330102", 50, nil), at("parts", "330102", 1, part("", "a")), at("parts", "330102", 2, part("", "b")),
-		at("parts", "330102", 60, part("园区", "")), at("parts", "330102", 4, part("园区", "c")), at("parts", "330000", 7, part("境外输入", "")),
+		at("parts", "330102", 60, part("园区", "")), at("parts", "330102", 4, part("园区", "c")), at("parts", "330000", 7, part("境外输入", "")), at("parts", "330113", 9, part("其中:园区", "")),
 		at("unknown", "999999", 3, nil),
 		at("gone", "330102", 3, func(o *observation) { o.version = 30 }), at("gone", "330102", 0, func(o *observation) { o.version, o.deleted = 40, true }), at("gone", "330113", 1, nil),
 	}
@@ -58,6 +58,7 @@ func TestAFactThatDoesNotCountSaysWhy(t *testing.T) {
 		"below\t330000\t330000\t1000\tlower level", "below\t330100\t330100\t100\tlower level",
 		"feeds\t330102\t330102\t1\tnearer feed", "feeds\t330102\t330102\t2\tnearer feed",
 		"parts\t330102\t330102\t50\tlower level", "parts\t330102\t330102\t60\tlower level",
+		"parts\t330113\t330113\t9\theld in the region",
 	}
 	if !slices.Equal(got, want) {
 		t.Errorf("got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))

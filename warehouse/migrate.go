@@ -35,6 +35,7 @@ var Views = []string{
 	"figure_live",
 	"report_live",
 	"indicator_rollup",
+	"indicator_rollup_today",
 	"indicator_reconciliation",
 	"indicator_trend",
 	"indicator_ranking",
@@ -180,12 +181,12 @@ func (w *Warehouse) migrateOnce(ctx context.Context, set *schemas.Set) ([]Change
 	if len(breaks) > 0 {
 		return nil, fault.Usage(fmt.Errorf("migrate warehouse: %w", &IncompatibleError{Breaks: breaks}))
 	}
-	for _, name := range Views {
-		text, err := viewFiles.ReadFile("views/" + name + ".sql")
+	for _, name := range slices.Concat(Views, DatedViews) {
+		written, err := viewText(name)
 		if err != nil {
 			return nil, err
 		}
-		text = asInvoker(text)
+		text := asInvoker([]byte(written))
 		step := applied{Step: "view " + name, Hash: hashOf(text), Body: string(text)}
 		what := "created"
 		if there := tables[name]; there != nil {

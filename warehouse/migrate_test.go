@@ -44,8 +44,8 @@ func golden(t *testing.T, name, got string) {
 func TestTheDatabaseIsAsTheGoldenFileSays(t *testing.T) {
 	t.Parallel()
 	b := migrated(t)
-	tables := b.sql("SELECT '# ' || name || ' (' || engine || if(sorting_key != '', ' ORDER BY ' || replaceAll(replaceAll(sorting_key, '(', ''), ')', ''), '') || if(partition_key != '', ' PARTITION BY ' || partition_key, '') || ')\n' || comment FROM system.tables WHERE database = '$db' AND (engine = 'View' OR name IN ('migration', 'region_path', 'figure', 'figure_report', 'figure_mark', 'figure_turn')) ORDER BY name FORMAT TSVRaw")
-	columns := b.sql("SELECT table || '.' || name || ' ' || type || if(default_expression != '', ' = ' || default_expression, '') || ' | ' || comment FROM system.columns WHERE database = '$db' AND table IN (SELECT name FROM system.tables WHERE database = '$db' AND (engine = 'View' OR name IN ('migration', 'region_path', 'figure', 'figure_report', 'figure_mark', 'figure_turn'))) ORDER BY table, position FORMAT TSVRaw")
+	tables := b.sql("SELECT '# ' || name || ' (' || engine || if(sorting_key != '', ' ORDER BY ' || replaceAll(replaceAll(sorting_key, '(', ''), ')', ''), '') || if(partition_key != '', ' PARTITION BY ' || partition_key, '') || ')\n' || comment FROM system.tables WHERE database = '$db' AND (engine = 'View' OR name IN ('migration', 'region_path', 'region_today', 'figure', 'figure_report', 'figure_mark', 'figure_turn')) ORDER BY name FORMAT TSVRaw")
+	columns := b.sql("SELECT table || '.' || name || ' ' || type || if(default_expression != '', ' = ' || default_expression, '') || ' | ' || comment FROM system.columns WHERE database = '$db' AND table IN (SELECT name FROM system.tables WHERE database = '$db' AND (engine = 'View' OR name IN ('migration', 'region_path', 'region_today', 'figure', 'figure_report', 'figure_mark', 'figure_turn'))) ORDER BY table, position FORMAT TSVRaw")
 	golden(t, "database.txt", strings.Join(tables, "\n")+"\n\n"+strings.Join(columns, "\n")+"\n")
 }
 
@@ -92,13 +92,18 @@ func TestEveryViewFileIsMadeAndCanBeRead(t *testing.T) {
 			b.sql("SELECT * FROM $db." + name + settings)
 		}
 	}
+	for _, name := range warehouse.DatedViews {
+		for _, settings := range []string{"", " SETTINGS join_use_nulls = 1"} {
+			b.sql("SELECT * FROM $db." + name + "(day = '2024-05-01')" + settings)
+		}
+	}
 }
 
 func TestMigratingAgainChangesNothing(t *testing.T) {
 	t.Parallel()
 	b := open(t)
 	first, err := b.Migrate(b.ctx, schemas.Standard())
-	if err != nil || len(first) != len(schemas.Standard().Names())+len(warehouse.Views) {
+	if err != nil || len(first) != len(schemas.Standard().Names())+len(warehouse.Views)+len(warehouse.DatedViews) {
 		t.Fatalf("first: %v, %v", first, err)
 	}
 	second, err := b.Migrate(b.ctx, schemas.Standard())

@@ -42,8 +42,8 @@ type place struct {
 	from, to      time.Time // zero: always, for ever
 }
 
-func (w *world) add(code, level, parent, from, to string) {
-	fmt.Fprintf(&w.csv, "%s,区%s,%s,%s,%s,%s,\n", code, code, level, parent, from, to)
+func (w *world) add(code, level, parent, from, to string, successors ...string) {
+	fmt.Fprintf(&w.csv, "%s,区%s,%s,%s,%s,%s,%s\n", code, code, level, parent, from, to, strings.Join(successors, ";"))
 	p := place{level: level, parent: parent}
 	for _, d := range []struct {
 		text string
@@ -170,8 +170,8 @@ type counted struct {
 	through string
 }
 
-// plain rolls one indicator and period up, by walking down from each region.
-func (w *world) plain(how string, current []observation, first, last time.Time) map[string]figure {
+// counting finds which figures count: below each region, by walking down from it, and of a region's own those of the best feed.
+func (w *world) counting(current []observation, last time.Time) (walk func(region string) []counted, best func(region, member string, whole bool) []observation) {
 	rank := map[string]int{"manual": 1, "direct": 2, "source": 3}
 	at := map[string][]observation{} // by region
 	below := map[string][]string{}
@@ -184,7 +184,7 @@ func (w *world) plain(how string, current []observation, first, last time.Time) 
 		}
 	}
 	// best keeps the figures of the best feed among those that fit.
-	best := func(region, member string, whole bool) []observation {
+	best = func(region, member string, whole bool) []observation {
 		var out []observation
 		top := 0
 		for _, o := range at[region] {
@@ -198,7 +198,6 @@ func (w *world) plain(how string, current []observation, first, last time.Time) 
 		}
 		return out
 	}
-	var walk func(region string) []counted
 	walk = func(region string) []counted {
 		var out []counted
 		for _, child := range below[region] {
@@ -211,6 +210,9 @@ func (w *world) plain(how string, current []observation, first, last time.Time) 
 			members[o.member] = true
 		}
 		for member := range members {
+			if strings.HasPrefix(member, "其中") {
+				continue // held in its region's figure
+			}
 			parts := best(region, member, false)
 			if len(parts) == 0 && member != "" {
 				parts = best(region, member, true)
@@ -226,6 +228,12 @@ func (w *world) plain(how string, current []observation, first, last time.Time) 
 		}
 		return out
 	}
+	return walk, best
+}
+
+// plain rolls one indicator and period up.
+func (w *world) plain(how string, current []observation, first, last time.Time) map[string]figure {
+	walk, best := w.counting(current, last)
 	figures := map[string]figure{}
 	for code := range w.versions {
 		all := walk(code)
@@ -399,7 +407,7 @@ func TestEveryRuleOfRollupAgreesWithAPlainComputation(t *testing.T) {
 				}
 			}
 			if random.IntN(5) == 0 {
-				c.member = fmt.Sprint("m", random.IntN(2))
+				c.member = []string{"m0", "m1", "其中:m2"}[random.IntN(3)]
 			}
 			if random.IntN(3) == 0 || i.Aggregation == "distinct" && random.IntN(4) > 0 {
 				c.subject = fmt.Sprint("s", random.IntN(4))

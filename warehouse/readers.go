@@ -53,7 +53,9 @@ type placing struct {
 	region string   // column; "" when the rows are of no region
 	days   []string // Date32 expressions, each may be NULL; none stands for today
 	span   [2]string
-	except string // condition of rows that are left out although their region is right, with {region} for the reader's own
+	// settled leaves out the periods that ended before the reader's region had the bounds that it has today.
+	settled bool
+	except  string // condition of rows that are left out although their region is right, with {region} for the reader's own
 	// parents places rows without a region of their own by the rows that they belong to, in the order in which they are tried.
 	parents []parent
 	source  string // column with the source, for rows that belong to a source
@@ -84,7 +86,7 @@ var tablePlacings = map[string]placing{
 
 	// Definitions and lists that say nothing of any region's figures.
 	"data_sharing": {open: true}, "index_version": {open: true}, "index_weight": {open: true}, "indicator_version": {open: true},
-	"calendar_day": {open: true}, "indicator": {open: true}, "evaluation_item": {open: true}, "region": {open: true}, "region_extent": {open: true},
+	"calendar_day": {open: true}, "indicator": {open: true}, "evaluation_item": {open: true}, "region": {open: true}, "region_extent": {open: true}, "region_share": {open: true},
 
 	"ledger": {source: "source"}, "run": {source: "source"}, "quarantine": {source: "source"},
 }
@@ -94,13 +96,17 @@ var tablePlacings = map[string]placing{
 // A view that spreads rows to the regions above them has figures for those that are made of the reader's rows only: they are no
 // figures of theirs, and the condition on the view takes them away.
 var viewPlacings = map[string]placing{
-	"observation_current":      {region: "region", days: []string{periodEnd}},
-	"observation_placed":       {region: "region", days: []string{periodEnd}},
-	"observation_cell":         {region: "region", days: []string{periodEnd}},
-	"observation_history":      {region: "region", days: []string{periodEnd}},
-	"correction":               {region: "region", days: []string{periodEnd}},
-	"lineage":                  {region: "region", days: []string{periodEnd}},
-	"indicator_rollup":         {region: "region", days: []string{periodEnd}},
+	"observation_current":    {region: "region", days: []string{periodEnd}},
+	"observation_placed":     {region: "region", days: []string{periodEnd}},
+	"observation_cell":       {region: "region", days: []string{periodEnd}},
+	"observation_history":    {region: "region", days: []string{periodEnd}},
+	"correction":             {region: "region", days: []string{periodEnd}},
+	"lineage":                {region: "region", days: []string{periodEnd}},
+	"indicator_rollup":       {region: "region", days: []string{periodEnd}},
+	"indicator_rollup_as_of": {region: "region", days: []string{periodEnd}},
+	// What a region of today had while it lay elsewhere is out of the reader's sight, and its figure would lack that.
+	"indicator_rollup_today":   {region: "region", settled: true},
+	"lineage_as_of":            {region: "region", days: []string{periodEnd}},
 	"indicator_reconciliation": {region: "region", days: []string{periodEnd}},
 	"indicator_trend":          {region: "region", days: []string{periodEnd}},
 	"indicator_band":           {region: "region", days: []string{periodEnd}},
@@ -177,6 +183,7 @@ func placingOf(schema *schemas.Schema) placing {
 type within struct {
 	root  string
 	spans map[string][]span // by code, in order
+	since time.Time         // when it got the bounds that it has today; zero for always
 }
 
 // span is a time [from, to); zero is open.
@@ -205,6 +212,51 @@ func newWithin(regions []schemas.Region, root string) within {
 		}
 	}
 	return w
+}
+
+// settledSince is the day since when area has neither come into the region nor left it: what lay within then lies within today, as a
+// whole, and nothing else does. Zero is always.
+func (w within) settledSince(rows []todayRow) time.Time {
+	since := time.Time{}
+	unsettled := func(from, to time.Time) {
+		if from.Before(to) && to.After(since) {
+			since = to
+		}
+	}
+	earlier := func(a, b time.Time) time.Time {
+		if b.IsZero() || a.Before(b) {
+			return a
+		}
+		return b
+	}
+	for _, row := range rows {
+		if !row.Lowest {
+			continue
+		}
+		i := slices.IndexFunc(row.Steps, func(s todayStep) bool { return s.Code == w.root })
+		switch {
+		case i >= 0 && row.Steps[i].How == touchUnknown:
+			unsettled(row.Since, row.Until)
+		case i >= 0: // within today: the times when it was not
+			outside := row.Since
+			for _, s := range w.spans[row.Code] {
+				if s.from.Before(row.Until) {
+					unsettled(outside, s.from)
+					outside = earlier(row.Until, s.to)
+				}
+			}
+			unsettled(outside, row.Until)
+		default:
+			for _, s := range w.spans[row.Code] {
+				from := s.from
+				if from.Before(row.Since) {
+					from = row.Since
+				}
+				unsettled(from, earlier(row.Until, s.to))
+			}
+		}
+	}
+	return since
 }
 
 // condition is true for rows whose region lay within on one of the days, or, with a span of days, on any of those. For rows without
@@ -282,6 +334,8 @@ func (r Reader) rows(p placing, w within, database string, set *schemas.Set) (co
 			names = append(names, "''")
 		}
 		return p.source + " IN (" + strings.Join(names, ", ") + ")", true
+	case p.region != "" && p.settled && !w.since.IsZero():
+		return "(" + w.condition(p) + ") AND " + periodEnd + " >= toDate32(" + quoteText(w.since.Format(time.DateOnly)) + ")", true
 	case p.region != "":
 		return w.condition(p), true
 	case len(p.parents) > 0:
@@ -310,7 +364,7 @@ type grant struct {
 }
 
 // grants are what the reader may read.
-func (r Reader) grants(database string, set *schemas.Set) ([]grant, error) {
+func (r Reader) grants(database string, set *schemas.Set, today []todayRow) ([]grant, error) {
 	w := within{}
 	if r.Region != "" {
 		if set.Regions() == nil || len(set.Regions().All()) == 0 {
@@ -320,6 +374,7 @@ func (r Reader) grants(database string, set *schemas.Set) ([]grant, error) {
 		if len(w.spans) == 0 {
 			return nil, fmt.Errorf("reader %s: region %s is not known", r.Name, r.Region)
 		}
+		w.since = w.settledSince(today)
 	}
 	var out []grant
 	add := func(g grant, p placing) {
@@ -359,10 +414,11 @@ func (r Reader) grants(database string, set *schemas.Set) ([]grant, error) {
 		return out, nil // no view is made from public fields alone
 	}
 	add(grant{object: "region_path"}, placing{open: true})
+	add(grant{object: "region_today"}, placing{open: true})
 	for _, kept := range keptFigures {
 		add(grant{object: kept.table}, placing{region: "region", days: []string{"last_day"}})
 	}
-	for _, view := range Views {
+	for _, view := range slices.Concat(Views, DatedViews) {
 		if slices.Contains(closedViews, view) || r.Region != "" && slices.Contains(wholeViews, view) {
 			continue
 		}
@@ -388,13 +444,9 @@ var viewColumn = regexp.MustCompile(`(?m)^    ([a-z_0-9]+) \S.* COMMENT '`)
 
 // viewColumns lists the columns that a view declares.
 func viewColumns(view string) ([]string, error) {
-	text, err := viewFiles.ReadFile("views/" + view + ".sql")
+	head, _, err := viewParts(view)
 	if err != nil {
 		return nil, err
-	}
-	head, _, ok := strings.Cut(string(text), "\n)\nAS\n")
-	if !ok {
-		return nil, fmt.Errorf("view %s does not declare its columns", view)
 	}
 	var columns []string
 	for _, m := range viewColumn.FindAllStringSubmatch(head, -1) {
@@ -410,8 +462,12 @@ func viewColumns(view string) ([]string, error) {
 // rights too and meets the tables' policies under every view. Views have policies of their own beside them.
 func ReaderRoles(database string, set *schemas.Set, readers []Reader) ([]Role, error) {
 	var roles []Role
+	var today []todayRow
+	if slices.ContainsFunc(readers, func(r Reader) bool { return r.Region != "" }) {
+		today = todayRows(set.Regions().All(), nil)
+	}
 	for _, r := range readers {
-		grants, err := r.grants(database, set)
+		grants, err := r.grants(database, set, today)
 		if err != nil {
 			return nil, err
 		}

@@ -107,6 +107,7 @@ type RollupQuery struct {
 	Period    time.Time // start of the period; zero means the newest that the selection has
 	Levels    []string  // nation, province, city, county
 	Within    string    // only this region and those directly below it
+	AsOf      time.Time // day at whose end they are asked for as they were known; zero for what is known now
 }
 
 // Rollup returns figures of one indicator and period, the upper levels first, then by code.
@@ -120,10 +121,12 @@ func (w *Warehouse) Rollup(ctx context.Context, q RollupQuery) ([]Figure, error)
 	const order = " ORDER BY indexOf(['nation', 'province', 'city', 'county'], level), region, grain"
 	if q.Period.IsZero() {
 		// One statement: making the plan of the view costs more than reading a month of it.
-		return report[Figure](ctx, w, "indicator_rollup", where+" QUALIFY period = max(period) OVER ()"+order, args...)
+		where += " QUALIFY period = max(period) OVER ()"
+	} else {
+		where += " AND period = fromUnixTimestamp64Milli({period:Int64}, 'Asia/Shanghai')"
+		args = append(args, clickhouse.Named("period", q.Period.UnixMilli()))
 	}
-	return report[Figure](ctx, w, "indicator_rollup", where+" AND period = fromUnixTimestamp64Milli({period:Int64}, 'Asia/Shanghai')"+order,
-		append(args, clickhouse.Named("period", q.Period.UnixMilli()))...)
+	return reportAsOf[Figure](ctx, w, "indicator_rollup", q.AsOf, where+order, args...)
 }
 
 // Disagreement is one line of the view indicator_reconciliation.
@@ -212,8 +215,17 @@ func (w *Warehouse) NewestAir(ctx context.Context, levels []string) ([]AirQualit
 
 // report reads rows of a view.
 func report[T any](ctx context.Context, w *Warehouse, view, where string, args ...any) ([]T, error) {
+	return reportAsOf[T](ctx, w, view, time.Time{}, where, args...)
+}
+
+// reportAsOf reads rows of a view that has a dated one beside it, as they were known at the end of a day; the zero day is now.
+func reportAsOf[T any](ctx context.Context, w *Warehouse, view string, day time.Time, where string, args ...any) ([]T, error) {
+	from := w.table(view)
+	if !day.IsZero() {
+		from = w.table(view+"_as_of") + "(day = " + quoteText(day.Format(time.DateOnly)) + ")"
+	}
 	var rows []T
-	if err := w.data.Select(ctx, &rows, "SELECT "+columnList(reflect.TypeFor[T]())+" FROM "+w.table(view)+" WHERE "+where, args...); err != nil {
+	if err := w.data.Select(ctx, &rows, "SELECT "+columnList(reflect.TypeFor[T]())+" FROM "+from+" WHERE "+where, args...); err != nil {
 		return nil, w.wrap(err, "read "+view)
 	}
 	return rows, nil

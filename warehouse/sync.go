@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/apache/arrow/go/v17/arrow"
@@ -15,19 +16,20 @@ import (
 )
 
 type regionRow struct {
-	Code       string    `ch:"code"`
-	ValidFrom  time.Time `ch:"valid_from"`
-	ValidTo    time.Time `ch:"valid_to"`
-	Name       string    `ch:"name"`
-	ShortName  string    `ch:"short_name"`
-	Level      string    `ch:"level"`
-	Parent     string    `ch:"parent"`
-	Province   string    `ch:"province"`
-	City       string    `ch:"city"`
-	Extent     int64     `ch:"extent"`
-	Successors []string  `ch:"successors"`
-	Divided    bool      `ch:"divided"`
-	Deleted    bool      `json:"-"`
+	Code         string    `ch:"code"`
+	ValidFrom    time.Time `ch:"valid_from"`
+	ValidTo      time.Time `ch:"valid_to"`
+	Name         string    `ch:"name"`
+	ShortName    string    `ch:"short_name"`
+	Level        string    `ch:"level"`
+	Parent       string    `ch:"parent"`
+	Province     string    `ch:"province"`
+	City         string    `ch:"city"`
+	Extent       int64     `ch:"extent"`
+	Predecessors []string  `ch:"predecessors"`
+	Successors   []string  `ch:"successors"`
+	Divided      bool      `ch:"divided"`
+	Deleted      bool      `json:"-"`
 }
 
 type indicatorRow struct {
@@ -61,10 +63,20 @@ type calendarRow struct {
 	Deleted  bool      `json:"-"`
 }
 
+type shareRow struct {
+	Code      string    `ch:"code"`
+	On        time.Time `ch:"divided_on"`
+	Successor string    `ch:"successor"`
+	Indicator string    `ch:"indicator"`
+	Share     float64   `ch:"share"`
+	Basis     string    `ch:"basis"`
+	Deleted   bool      `json:"-"`
+}
+
 // unknownFrom stands for a beginning that nobody knows: the table's key needs a day.
 var unknownFrom = time.Date(1900, 1, 1, 0, 0, 0, 0, time.UTC)
 
-// Sync fills the tables region, region_path and calendar_day from the set, and those of indicators and indexes from the project's, each index after
+// Sync fills the tables of regions, shares and the calendar from the set, and those of indicators and indexes from the project's, each index after
 // those that it is made of, and makes the view indicator_fact. It does nothing for a table whose content has not changed since the last time; rows that are gone are
 // marked as deleted. Call it after Migrate.
 func (w *Warehouse) Sync(ctx context.Context, set *schemas.Set, indicators []schemas.Indicator, indexes ...schemas.Index) error {
@@ -119,6 +131,32 @@ func (w *Warehouse) Sync(ctx context.Context, set *schemas.Set, indicators []sch
 	}); err != nil {
 		return err
 	}
+	shares := []shareRow{}
+	for _, s := range set.Shares() {
+		shares = append(shares, shareRow{Code: s.Code, On: s.On, Successor: s.Successor, Indicator: s.Indicator, Share: s.Share, Basis: s.Basis})
+	}
+	if err := syncTable(ctx, w, steps, content[shareRow]{
+		table: "region_share", columns: ownSchema("region_share").Arrow().Fields(), keyColumns: "code, divided_on, successor, indicator", rows: shares,
+		key: func(r shareRow) string {
+			return strings.Join([]string{r.Code, r.On.Format(time.DateOnly), r.Successor, r.Indicator}, "/")
+		},
+		gone:    func(r *shareRow) { r.Deleted = true },
+		deleted: func(r shareRow) bool { return r.Deleted },
+	}); err != nil {
+		return err
+	}
+	if err := syncTable(ctx, w, steps, content[todayRow]{
+		table: "region_today", columns: todayColumns, keyColumns: "code, since, indicator",
+		inputs: todayInputs{Form: 1, Regions: regions, Shares: set.Shares()},
+		make:   func() []todayRow { return todayRows(regions, set.Shares()) },
+		key: func(r todayRow) string {
+			return strings.Join([]string{r.Code, r.Since.Format(time.DateOnly), r.Indicator}, "/")
+		},
+		gone:    func(r *todayRow) { r.Deleted, r.Until = true, farAway },
+		deleted: func(r todayRow) bool { return r.Deleted },
+	}); err != nil {
+		return err
+	}
 	if err := syncTable(ctx, w, steps, content[indicatorRow]{
 		table: "indicator", columns: ownSchema("indicator").Arrow().Fields(), keyColumns: "code", rows: indicatorRows(indicators),
 		key:     func(r indicatorRow) string { return r.Code },
@@ -142,19 +180,29 @@ type content[T any] struct {
 	columns    []arrow.Field
 	keyColumns string
 	rows       []T
-	key        func(T) string
-	gone       func(*T)
-	deleted    func(T) bool
+	// Where rows are costly to make, they are made of inputs only when these have changed.
+	inputs  any
+	make    func() []T
+	key     func(T) string
+	gone    func(*T)
+	deleted func(T) bool
 }
 
 func syncTable[T any](ctx context.Context, w *Warehouse, steps map[string]applied, c content[T]) error {
-	body, err := json.Marshal(c.rows)
+	decides := any(c.rows)
+	if c.make != nil {
+		decides = c.inputs
+	}
+	body, err := json.Marshal(decides)
 	if err != nil {
 		return fmt.Errorf("sync %s: %w", c.table, err)
 	}
 	step := applied{Step: "content " + c.table, Hash: hashOf(body)}
 	if steps[step.Step].Hash == step.Hash {
 		return nil
+	}
+	if c.make != nil {
+		c.rows = c.make()
 	}
 	own := ""
 	if c.table == sharedTable {
@@ -203,10 +251,26 @@ func regionRows(regions *schemas.Regions) []regionRow {
 		return []regionRow{}
 	}
 	all := regions.All()
+	type beginning struct {
+		code string
+		on   time.Time
+	}
+	predecessors := map[beginning][]string{}
+	for _, r := range all {
+		if r.To.IsZero() {
+			continue
+		}
+		for _, s := range r.Successors {
+			if v, ok := regions.At(s.Code, r.To); ok {
+				b := beginning{v.Code, v.From}
+				predecessors[b] = append(predecessors[b], r.Code)
+			}
+		}
+	}
 	rows := make([]regionRow, 0, len(all))
 	for _, r := range all {
 		row := regionRow{Code: r.Code, ValidFrom: cmp.Or(r.From, unknownFrom), ValidTo: r.To, Name: r.Name, ShortName: r.Short,
-			Level: r.Level, Parent: r.Parent, Extent: int64(r.Extent), Divided: len(r.Successors) > 0 && !r.To.IsZero()}
+			Level: r.Level, Parent: r.Parent, Extent: int64(r.Extent), Predecessors: predecessors[beginning{r.Code, r.From}], Divided: len(r.Successors) > 0 && !r.To.IsZero()}
 		for _, s := range r.Successors {
 			row.Successors = append(row.Successors, s.Code)
 			row.Divided = row.Divided && s.Part

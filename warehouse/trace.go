@@ -44,6 +44,8 @@ type TraceQuery struct {
 	Indicator, Region string
 	Grains            []string
 	Period            time.Time
+	// AsOf is the day at whose end the figure is asked for as it was known; zero for what is known now.
+	AsOf time.Time
 }
 
 // Trace returns the facts of a figure: those that count first, then by region, part and feed.
@@ -51,7 +53,7 @@ func (w *Warehouse) Trace(ctx context.Context, q TraceQuery) ([]Fact, error) {
 	if q.Grains == nil {
 		q.Grains = []string{}
 	}
-	return report[Fact](ctx, w, "lineage", "indicator = {indicator:String} AND region = {region:String} AND (empty({grains:Array(String)}) OR has({grains:Array(String)}, grain))"+
+	return reportAsOf[Fact](ctx, w, "lineage", q.AsOf, "indicator = {indicator:String} AND region = {region:String} AND (empty({grains:Array(String)}) OR has({grains:Array(String)}, grain))"+
 		" AND period = fromUnixTimestamp64Milli({period:Int64}, 'Asia/Shanghai') ORDER BY grain, counted DESC, fact_region, member, subject, feed",
 		clickhouse.Named("indicator", q.Indicator), clickhouse.Named("region", q.Region), clickhouse.Named("grains", q.Grains), clickhouse.Named("period", q.Period.UnixMilli()))
 }

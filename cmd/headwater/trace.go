@@ -19,6 +19,7 @@ import (
 
 func traceCommand(a *app) *cobra.Command {
 	var raw bool
+	var asOf string
 	c := &cobra.Command{
 		Use:   "trace INDICATOR REGION PERIOD",
 		Short: "Goes from a figure to the rows that it is made of",
@@ -28,9 +29,11 @@ the reason: regions below report, or a feed nearer to the source does.
 
 REGION is a code or a full name. PERIOD is a year (2021), half (2021-H1), quarter (2021-Q3), month (2021-10), a day with which
 days, weeks and the like begin (2021-10-11), or an hour (2021-10-11T08). With --raw the rows themselves are read from Kafka, as far
-as it still has them: the columns that the mapping and keep: name. BI tools read the view lineage.`,
+as it still has them: the columns that the mapping and keep: name. With --as-of the figure and its facts are those that were known
+at the end of that day in Beijing time. BI tools read the views lineage and lineage_as_of.`,
 		Example: `  headwater trace LV-FACTORY 330100 2021-10
   headwater trace LV-FACTORY 杭州市 2021-10 --raw
+  headwater trace LV-FACTORY 杭州市 2021-10 --as-of 2021-11-15
   headwater trace LV-FACTORY 330100 2021-10 --json`,
 		Args: cobra.ExactArgs(3),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -42,6 +45,11 @@ as it still has them: the columns that the mapping and keep: name. BI tools read
 			q := warehouse.TraceQuery{Indicator: args[0]}
 			if q.Period, q.Grains, err = periodOf(args[2], p.Zone); err != nil {
 				return err
+			}
+			if asOf != "" {
+				if q.AsOf, err = time.Parse(time.DateOnly, asOf); err != nil {
+					return fault.Usage(fmt.Errorf("--as-of %q: write a day such as 2021-11-15", screen.Clean(asOf)))
+				}
 			}
 			show := func(w *pipeline.Depot, rows func([]warehouse.Fact) ([]pipeline.RawRow, error)) error {
 				ready, err := w.Ready(ctx)
@@ -77,6 +85,7 @@ as it still has them: the columns that the mapping and keep: name. BI tools read
 			}))
 		},
 	}
+	c.Flags().StringVar(&asOf, "as-of", "", "the figure as it was known at the end of that day")
 	c.Flags().BoolVar(&raw, "raw", false, "show the source's own columns as well, read from Kafka")
 	return c
 }
@@ -183,6 +192,17 @@ func nothingToTrace(ctx context.Context, w *pipeline.Depot, q warehouse.TraceQue
 	if err != nil {
 		return err
 	}
+	if !q.AsOf.IsZero() && len(here) > 0 {
+		now := q
+		now.AsOf = time.Time{}
+		facts, err := w.Trace(ctx, now)
+		if err != nil {
+			return err
+		}
+		if len(facts) > 0 {
+			return fault.Usage(fmt.Errorf("nothing was known of %s at %s for %s by the end of %s; it became known later: leave --as-of out", q.Indicator, q.Region, period, q.AsOf.Format(time.DateOnly)))
+		}
+	}
 	if len(here) > 0 {
 		return fault.Usage(fmt.Errorf("%s has no figure at %s for %s; there is: %s", q.Indicator, q.Region, period, spansText(here, zone)))
 	}
@@ -251,7 +271,7 @@ func (a *app) showTrace(ctx context.Context, w *pipeline.Depot, q warehouse.Trac
 	for i, f := range facts {
 		if n := len(figures); n == 0 || figures[n-1].Grain != f.Grain {
 			figure := tracedFigure{Indicator: q.Indicator, Region: f.Region, RegionName: f.RegionName, Grain: f.Grain, Period: periodText(f.Period.In(zone), f.Grain)}
-			rolled, err := w.Rollup(ctx, warehouse.RollupQuery{Indicator: q.Indicator, Grain: f.Grain, Period: q.Period, Within: q.Region})
+			rolled, err := w.Rollup(ctx, warehouse.RollupQuery{Indicator: q.Indicator, Grain: f.Grain, Period: q.Period, Within: q.Region, AsOf: q.AsOf})
 			if err != nil {
 				return err
 			}

@@ -36,6 +36,7 @@ type answer struct {
 	Tables    map[string]string `json:"tables"`
 	Columns   map[string]string `json:"columns"`
 	Region    string            `json:"region"`
+	Known     []float64         `json:"known"` // a figure as known on a day, which the client gives as a parameter
 	Rows      int64             `json:"rows"`
 	Sum       int64             `json:"sum"`
 	Refused   string            `json:"refused"`
@@ -58,6 +59,8 @@ func TestClients(t *testing.T) {
 	if err := w.Sync(ctx, schemas.Standard(), nil); err != nil {
 		t.Fatal(err)
 	}
+	server.Exec(t, `INSERT INTO headwater.observation (indicator, region, grain, period, feed, value, _version, _extracted_at) VALUES
+		('I', '330102', 'month', '2024-04-01 00:00:00', 'direct', 7, 1, '2024-05-06 02:00:00'), ('I', '330102', 'month', '2024-04-01 00:00:00', 'direct', 8, 2, '2024-05-07 02:00:00')`)
 	want := answer{Rows: 1_000_000, Sum: 999_999*1_000_000/2 + 5_888_890, Region: "杭州市"}
 	want.Tables = named(t, ctx, w, "SELECT name, comment FROM system.tables WHERE database = 'headwater'")
 	want.Columns = named(t, ctx, w, "SELECT name, comment FROM system.columns WHERE database = 'headwater' AND table = 'indicator_rollup'")
@@ -87,6 +90,9 @@ func TestClients(t *testing.T) {
 			}
 			if got.Rows != want.Rows || got.Sum != want.Sum || got.Region != want.Region {
 				t.Errorf("%d rows with sum %d, region %q; want %d, %d, %q", got.Rows, got.Sum, got.Region, want.Rows, want.Sum, want.Region)
+			}
+			if !slices.Equal(got.Known, []float64{7}) {
+				t.Errorf("as known on 6 May: %v, want 7", got.Known)
 			}
 			if !strings.Contains(strings.ToLower(got.Refused), "readonly") {
 				t.Errorf("a reader's insert was answered %q", got.Refused)

@@ -79,6 +79,8 @@ func compareTrace(t *testing.T, p *project) {
 		{[]string{"NOPE", "330100", "2021-10"}, []string{"there is no indicator NOPE", "LV-FACTORY"}},
 		{[]string{"LV-FACTORY", "火星", "2021-10"}, []string{"there is no region 火星"}},
 		{[]string{"LV-FACTORY", "110000", "2021-10"}, []string{"there is no region 110000"}},
+		{[]string{"LV-FACTORY", "330100", "2021-10", "--as-of", "yesterday"}, []string{"write a day such as"}},
+		{[]string{"LV-FACTORY", "330100", "2021-10", "--as-of", "2001-01-01"}, []string{"nothing was known of LV-FACTORY at 330100 for 2021-10 by the end of 2001-01-01"}},
 		{[]string{"LV-FACTORY", "330100", "2019-10"}, []string{"no figure at 330100 for 2019-10", "2021-03 to 2021-10"}},
 	} {
 		r := p.run(t, nil, append([]string{"trace"}, c.args...)...)
@@ -87,6 +89,10 @@ func compareTrace(t *testing.T, p *project) {
 				t.Errorf("trace %v: exit code %d, %q; want 2 and %q", c.args, r.code, r.err, say)
 			}
 		}
+	}
+	now, known := p.must(t, "trace", "LV-FACTORY", "330100", "2021-10", "--json").out, p.must(t, "trace", "LV-FACTORY", "330100", "2021-10", "--as-of", "2140-01-01", "--json").out
+	if now != known {
+		t.Errorf("traced now and as known at a day to come:\n%s\n%s", now, known)
 	}
 	// Every figure is made of as many facts as lineage has of it.
 	if got := p.one(t, `SELECT concat(toString(countIf(r.figures != l.facts)), ' ', toString(count() > 1000)) FROM indicator_rollup AS r

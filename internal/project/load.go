@@ -262,14 +262,31 @@ func (l *loader) schemas() {
 		set = schemas.Standard()
 	}
 	for _, name := range l.list("reference", ".csv") {
-		if name != ownRegions && name != ownExtents && name != ownCalendar {
-			l.add(problem.Problem{File: name}, "only regions.csv, extents.csv and calendar.csv are known here", "regions go into "+ownRegions+", boxes around them into "+ownExtents+", workdays and holidays into "+ownCalendar+", code lists into reference/NAME.yaml (headwater reference import makes both), lookup tables into another folder")
+		if name != ownRegions && name != ownExtents && name != ownShares && name != ownCalendar {
+			l.add(problem.Problem{File: name}, "only regions.csv, extents.csv, shares.csv and calendar.csv are known here", "regions go into "+ownRegions+", boxes around them into "+ownExtents+", shares of divided ones into "+ownShares+", workdays and holidays into "+ownCalendar+", code lists into reference/NAME.yaml (headwater reference import makes both), lookup tables into another folder")
 		}
 	}
 	if regions := l.regions(); regions != nil {
 		set = set.WithRegions(regions)
 	}
-	l.p.set = set.WithExtents(l.extents(set.Regions())).WithCalendar(l.calendar())
+	l.p.set = set.WithExtents(l.extents(set.Regions())).WithShares(l.shares(set.Regions())).WithCalendar(l.calendar())
+}
+
+// ownShares is where a project keeps how much of a divided region each of its successors took over.
+const ownShares = "reference/shares.csv"
+
+// shares reads the project's shares, nil when it has none.
+func (l *loader) shares(regions *schemas.Regions) []schemas.Share {
+	if _, err := os.Stat(filepath.Join(l.p.Dir, filepath.FromSlash(ownShares))); errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	data, ok := l.read(ownShares, maxRegionBytes)
+	if !ok {
+		return nil
+	}
+	shares, problems := schemas.ReadShares(bytes.NewReader(data), ownShares, regions)
+	l.problems = append(l.problems, problems...)
+	return shares
 }
 
 // ownExtents is where a project keeps boxes around its regions, beside those of Zhejiang that are built in.
@@ -359,6 +376,12 @@ func (l *loader) measures() {
 	measures, problems := schemas.LoadMeasures(l.p.set, files["indicators"], files["indexes"])
 	l.problems = append(l.problems, problems...)
 	l.p.measures = measures
+	for _, share := range l.p.set.Shares() {
+		if share.Indicator != "" && !slices.ContainsFunc(measures.Indicators, func(i schemas.Indicator) bool { return i.Code == share.Indicator }) {
+			l.add(problem.Problem{File: ownShares}, fmt.Sprintf("no indicator %q in this project", clipped(share.Indicator)), "leave the column empty for shares that are for all indicators")
+			return
+		}
+	}
 }
 
 // taskLinks checks that there is a source of tasks where indicators count the targets of some. Which tasks there are stands in the

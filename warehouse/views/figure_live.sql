@@ -2,7 +2,8 @@
 --
 -- What counts. A region's own figure counts only while nothing below it, and none of its parts (members, subjects), reports
 -- the same indicator and period; else what lies below counts instead. Of several feeds of one figure the one nearest to the
--- source counts: source before direct before manual.
+-- source counts: source before direct before manual. A part whose name begins with 其中 (of which) is held in its region's own
+-- figure, and never counts beside it or in its place.
 -- How it adds up. By the indicator's aggregation over regions: sum; ratio = sum of numerators by sum of denominators, and no
 -- value where parts are missing; mean = mean of what lies in a city (weighted by the number of values where the denominator
 -- gives one), above that the mean of the cities, a municipality being one; max; distinct = different subjects; last = the
@@ -43,7 +44,7 @@ WITH
             arrayMap(x -> (x.1, ''), steps) AS uppers,
             multiIf(own, arraySlice(uppers, 2), member != '' AND of_subjects, arrayPushFront(uppers, (region, member)), uppers) AS covers
         FROM (SELECT *, max(rank) OVER (PARTITION BY indicator, grain, period, region, member, of_subjects) AS best FROM observation_cell)
-        WHERE rank = best
+        WHERE rank = best AND NOT startsWith(member, '其中') -- what is held in its region's own figure
     ),
     counted AS
     (
@@ -110,7 +111,7 @@ SELECT
     r.indicator AS indicator, r.grain AS grain, r.period AS period, r.region AS region, r.last_day AS last_day, r.as_of AS as_of, r.year AS year,
     r.kind AS aggregation, r.value AS value, r.numerator AS numerator, r.denominator AS denominator, r.from_below AS from_below,
     r.reported AS reported, r.figures AS figures, r.children_reporting AS children_reporting,
-    arrayCount(x -> x <= toInt32(r.last_day), k.begins) - arrayCount(x -> x <= toInt32(toDate32(r.period)), k.ends) AS children,
+    toUInt64(arrayCount(x -> x <= toInt32(r.last_day), k.begins) - arrayCount(x -> x <= toInt32(toDate32(r.period)), k.ends)) AS children,
     r.ranks AS ranks, r.known_at AS known_at, ifNull(l.name, '') AS region_name, ifNull(l.level, '') AS level, ifNull(l.parent, '') AS parent
 FROM rolled AS r
 ASOF LEFT JOIN (SELECT toString(code) AS code, since, name, toString(level) AS level, toString(parent) AS parent FROM region_path FINAL WHERE _deleted = 0) AS l ON l.code = r.region AND r.last_day >= l.since

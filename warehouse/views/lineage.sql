@@ -12,7 +12,7 @@ CREATE OR REPLACE VIEW lineage
     grain String COMMENT '时间粒度 / Length of the period',
     period DateTime64(3, 'Asia/Shanghai') COMMENT '期间起始 / Start of the period',
     counted UInt8 COMMENT '是否计入 / 1 when the fact is part of the figure',
-    why_not String COMMENT '未计入原因 / Why it is not: lower level, when regions below or parts report; nearer feed, when a feed nearer to the source does',
+    why_not String COMMENT '未计入原因 / Why it is not: lower level, when regions below or parts report; nearer feed, when a feed nearer to the source does; held in the region, when a part says that it is (其中)',
     fact_region String COMMENT '事实区划 / Region that the fact is about',
     fact_region_name String COMMENT '事实区划名称 / Name of that region at the time',
     member String COMMENT '非区划成员 / Part of the region that is itself no region',
@@ -46,7 +46,9 @@ WITH
             toUInt8(transform(feed, ['manual', 'direct', 'source'], [1, 2, 3], 0)) AS rank,
             arrayMap(x -> (x.1, ''), path) AS whole,
             -- Whose own facts do not count because of this one: by region and member.
+            startsWith(member, '其中') AS held,
             multiIf(
+                held, [],
                 member = '' AND subject = '', arraySlice(whole, 2),
                 member != '' AND subject != '', arrayPushFront(whole, (region, member)),
                 whole) AS covers
@@ -58,13 +60,13 @@ WITH
             *,
             rank < max(rank) OVER (PARTITION BY indicator, grain, period, region, member, subject = '') AS outdone,
             subject = '' AND has(groupUniqArrayArray(covers) OVER (PARTITION BY indicator, grain, period), (region, member)) AS covered,
-            NOT outdone AND NOT covered AS counts
+            NOT outdone AND NOT covered AND NOT held AS counts
         FROM placed
     )
 SELECT
     indicator, at.1 AS region, at.3 AS region_name, grain, period,
     counts AS counted,
-    multiIf(outdone, 'nearer feed', covered, 'lower level', '') AS why_not,
+    multiIf(held, 'held in the region', outdone, 'nearer feed', covered, 'lower level', '') AS why_not,
     judged.region AS fact_region, judged.region_name AS fact_region_name,
     member, subject, feed, value, numerator, denominator, known_at, source, stream, shard, place, row, topic, partition, incarnation, offset, position, run, mapping, version, flags
 FROM judged

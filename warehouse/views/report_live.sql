@@ -27,7 +27,7 @@ WITH
             SELECT *, max(of_subjects) OVER (PARTITION BY indicator, grain, period, feed, region, member) AS has_subjects
             FROM observation_cell
         )
-        WHERE member = '' OR of_subjects OR NOT has_subjects
+        WHERE (member = '' OR of_subjects OR NOT has_subjects) AND NOT startsWith(member, '其中')
     ),
     looked_for AS
     (

@@ -27,6 +27,16 @@ public class Client {
                 while (r.next()) columns.put(r.getString("COLUMN_NAME"), r.getString("REMARKS"));
             }
             out.put("columns", columns);
+            List<Double> known = new ArrayList<>();
+            try (PreparedStatement s = c.prepareStatement("SELECT value FROM indicator_rollup_as_of(day = ?) WHERE indicator = 'I' AND region = '330100'")) {
+                s.setString(1, "2024-05-06");
+                try (ResultSet r = s.executeQuery()) {
+                    while (r.next()) {
+                        known.add(r.getDouble(1));
+                    }
+                }
+            }
+            out.put("known", known);
             try (PreparedStatement s = c.prepareStatement("SELECT name FROM region WHERE code = ? ORDER BY name LIMIT 1")) {
                 s.setString(1, System.getenv("CH_REGION"));
                 try (ResultSet r = s.executeQuery()) {

@@ -16,6 +16,8 @@ out.tables = named(await ask('SELECT name, comment FROM system.tables WHERE data
 out.columns = named(await ask("SELECT name, comment FROM system.columns WHERE database = {d:String} AND table = 'indicator_rollup'", { d: database }))
 const found = await ask('SELECT name FROM region WHERE code = {r:String} ORDER BY name LIMIT 1', { r: process.env.CH_REGION })
 out.region = found.length ? found[0].name : ''
+const known = await ask("SELECT value FROM indicator_rollup_as_of(day = {day:Date}) WHERE indicator = 'I' AND region = '330100'", { day: '2024-05-06' })
+out.known = known.map((r) => Number(r.value))
 out.rows = 0
 out.sum = 0
 const large = await client.query({ query: 'SELECT number, toString(number) AS text FROM numbers(1000000)', format: 'JSONCompactEachRow' })

@@ -21,6 +21,8 @@ out["columns"] = dict(c.query(
     "SELECT name, comment FROM system.columns WHERE database = {d:String} AND table = 'indicator_rollup'", parameters={"d": database}).result_rows)
 found = c.query("SELECT name FROM region WHERE code = {r:String} ORDER BY name LIMIT 1", parameters={"r": os.environ["CH_REGION"]}).result_rows
 out["region"] = found[0][0] if found else ""
+out["known"] = [r[0] for r in c.query(
+    "SELECT value FROM indicator_rollup_as_of(day = {day:Date}) WHERE indicator = 'I' AND region = '330100'", parameters={"day": "2024-05-06"}).result_rows]
 rows = total = 0
 with c.query_row_block_stream("SELECT number, toString(number) FROM numbers(1000000)") as stream:
     for block in stream:

@@ -10,6 +10,7 @@ CREATE TABLE IF NOT EXISTS `headwater`.`region`
     `province` LowCardinality(Nullable(String)) COMMENT '所属省份 / Province: Province of the region, itself included; empty for the nation.' CODEC(ZSTD(1)),
     `city` LowCardinality(Nullable(String)) COMMENT '所属地市 / City: City of the region, itself included; empty above and where a county lies directly under its province.' CODEC(ZSTD(1)),
     `extent` Int64 COMMENT '辖区版本 / Extent: Counts the areas that the code has stood for, from 1. Figures of different extents do not compare.' CODEC(Delta, ZSTD(1)),
+    `predecessors` Array(LowCardinality(String)) COMMENT '来源区划 / Predecessors: Codes whose area, or a part of it, the version took over, itself included when the code lived on. region_share says how much of a divided one, where somebody has stated it.' CODEC(ZSTD(1)),
     `successors` Array(LowCardinality(String)) COMMENT '去向 / Successors: Codes that took over the area when the version ended, itself included when the code lives on.' CODEC(ZSTD(1)),
     `divided` Bool DEFAULT false COMMENT '是否拆分 / Divided: True when no successor took over the whole area.' CODEC(ZSTD(1)),
     `_version` UInt64 COMMENT '版本 / Version: Place of the record in its source\'s own order; of records with the same key the highest counts.' CODEC(Delta, ZSTD(1)),
