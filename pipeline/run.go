@@ -141,7 +141,10 @@ func (w *Works) putTogether(ctx context.Context) error {
 	if n > 0 {
 		w.session.opts.Logger.Debug("figures were put together", "periods", n, "took", time.Since(began).Round(time.Millisecond).String())
 	}
-	return err
+	if err != nil {
+		return fmt.Errorf("what was loaded is there, but not in the figures yet: %w", err)
+	}
+	return nil
 }
 
 // startWriting is Start without the loader, which is there but does not serve: what is written stays in Kafka.
