@@ -2,6 +2,7 @@ package warehouse
 
 import (
 	"fmt"
+	"regexp"
 	"strings"
 )
 
@@ -26,6 +27,9 @@ var datedViews = map[string]dated{
 
 // knownThen keeps what had been read by the end of the day. What came later, a deletion too, was not known.
 const knownThen = "WHERE _extracted_at < toDateTime64(addDays({day:Date}, 1), 6, 'Asia/Shanghai')"
+
+// reportedRead finds where a text reads what was reported, from the tables or from views of these.
+var reportedRead = regexp.MustCompile(`(?:FROM|JOIN)\s+(?:observation|target)(?:_\w+)?\b`)
 
 // viewText gives the statement that makes a view.
 func viewText(name string) (string, error) {
@@ -61,6 +65,11 @@ func viewText(name string) (string, error) {
 		}
 		if body, err = replaceAll(name, body, "FROM "+table+"\n", "FROM "+table+" "+knownThen+"\n"); err != nil {
 			return "", err
+		}
+	}
+	for _, at := range reportedRead.FindAllStringIndex(body, -1) {
+		if !strings.HasPrefix(body[at[1]:], " "+knownThen) {
+			return "", fmt.Errorf("view %s: its text reads what became known later: %s", name, body[at[0]:at[1]])
 		}
 	}
 	_, columns, ok := strings.Cut(head, "\n(\n")
