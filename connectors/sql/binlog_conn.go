@@ -140,7 +140,7 @@ func (d *mariadbDialect) openBinlog(ctx context.Context, after gtids, stays time
 		return nil, err
 	}
 	b := &binlogConn{conn: conn, parser: replication.NewBinlogParser(), stays: stays}
-	b.stop = context.AfterFunc(ctx, func() { _ = conn.Close() })
+	b.stop = context.AfterFunc(ctx, b.hangUp)
 	b.parser.SetFlavor(gomysql.MariaDBFlavor)
 	b.parser.SetVerifyChecksum(true)
 	b.parser.SetRowsEventDecodeFunc(b.header)
@@ -154,9 +154,12 @@ func (d *mariadbDialect) openBinlog(ctx context.Context, after gtids, stays time
 	return b, nil
 }
 
+// hangUp ends the connection, also under who reads from it: the library's Close writes what reading writes, too.
+func (b *binlogConn) hangUp() { _ = b.conn.Conn.Conn.Close() }
+
 func (b *binlogConn) close() {
 	b.stop()
-	_ = b.conn.Close()
+	b.hangUp()
 	if b.quit != nil {
 		close(b.quit)
 		b.done.Wait()
