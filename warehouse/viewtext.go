@@ -28,8 +28,8 @@ var datedViews = map[string]dated{
 // knownThen keeps what had been read by the end of the day. What came later, a deletion too, was not known.
 const knownThen = "WHERE _extracted_at < toDateTime64(addDays({day:Date}, 1), 6, 'Asia/Shanghai')"
 
-// reportedRead finds where a text reads what was reported, from the tables or from views of these.
-var reportedRead = regexp.MustCompile(`(?:FROM|JOIN)\s+(?:observation|target)(?:_\w+)?\b`)
+// reportedRead finds where a text reads what was reported, from the tables, from what is kept of them or from views of these.
+var reportedRead = regexp.MustCompile(`(?:FROM|JOIN)\s+(?:observation|target|figure)(?:_\w+)?\b`)
 
 // viewText gives the statement that makes a view.
 func viewText(name string) (string, error) {
