@@ -66,7 +66,8 @@ func TestEveryTableViewAndColumnHasAComment(t *testing.T) {
 func TestEveryTableRemembersTokens(t *testing.T) {
 	t.Parallel()
 	b := migrated(t)
-	if off := b.sql("SELECT name FROM system.tables WHERE database = '$db' AND engine LIKE '%MergeTree' AND position(engine_full, 'non_replicated_deduplication_window = 10000') = 0"); len(off) > 0 {
+	// Each mark and each word about a turn counts, also when it was said before.
+	if off := b.sql("SELECT name FROM system.tables WHERE database = '$db' AND name NOT IN ('figure_mark', 'figure_turn') AND engine LIKE '%MergeTree' AND position(engine_full, 'non_replicated_deduplication_window = 10000') = 0"); len(off) > 0 {
 		t.Errorf("tables whose window is off: %v", off)
 	}
 }
