@@ -111,6 +111,22 @@ func TestKeptFiguresAreWhatTheObservationsSay(t *testing.T) {
 	if got := b.raw("SELECT count() FROM $db.figure FINAL WHERE _deleted = 0 AND indicator = 'K'"); got[0] != "0" {
 		t.Errorf("%s figures of what is gone", got[0])
 	}
+	// A rebuilt table is put in force: this one has nothing of the source any more.
+	schema := observationSchema(t)
+	for _, step := range []func() error{
+		func() error { return b.MakeShadow(b.ctx, schema, "s") },
+		func() error { return b.ExchangeShadow(b.ctx, schema) },
+		func() error { return b.DropShadow(b.ctx, schema) },
+	} {
+		if err := step(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	refresh()
+	b.kept("after a rebuild")
+	if got := b.raw("SELECT count() FROM $db.figure FINAL WHERE _deleted = 0"); got[0] != "0" {
+		t.Errorf("%s figures of an empty table", got[0])
+	}
 }
 
 // Two processes put figures together while others load: the last mark that is taken off was seen by whoever took it.

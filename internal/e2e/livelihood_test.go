@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -21,6 +22,7 @@ import (
 	"github.com/pierrec/lz4/v4"
 
 	"github.com/headwater-data/headwater/examples/livelihood"
+	"github.com/headwater-data/headwater/warehouse"
 )
 
 // The demo project, run as a user does, leaves in the warehouse what its generator computes from its own rows, and nothing
@@ -43,7 +45,34 @@ func TestTheDemoProjectComesOutAsItsGeneratorExpects(t *testing.T) {
 	compareDisagreements(t, p, want.Disagreements)
 	compareStories(t, p, want)
 	compareTrace(t, p)
+	compareViewsDoc(t, p)
 	nothingPersonal(t, p)
+}
+
+// compareViewsDoc asks what docs/views.md asks, and gets what it says. No view is missing in it.
+func compareViewsDoc(t *testing.T, p *project) {
+	t.Helper()
+	text, err := os.ReadFile("../../docs/views.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	examples := regexp.MustCompile("(?s)```sql\n(.*?)\n```\n\n(?:```text\n(.*?)\n```)?").FindAllStringSubmatch(string(text), -1)
+	if len(examples) < 20 {
+		t.Errorf("only %d examples in docs/views.md", len(examples))
+	}
+	for _, e := range examples {
+		answer := strings.TrimRight(p.must(t, "query", e[1]).out, "\n")
+		if e[2] == "" && strings.Count(answer, "\n") > 1 {
+			t.Errorf("%s: the demo has rows:\n%s", e[1], answer)
+		} else if e[2] != "" && answer != e[2] {
+			t.Errorf("%s (-docs +got):\n%s", e[1], cmp.Diff(e[2], answer))
+		}
+	}
+	for _, view := range slices.Concat(warehouse.Views, warehouse.DatedViews) {
+		if !strings.Contains(string(text), "## "+view+"\n") && !strings.Contains(string(text), "`"+view+"`") {
+			t.Errorf("docs/views.md does not tell of %s", view)
+		}
+	}
 }
 
 func compareStreams(t *testing.T, p *project, want []livelihood.StreamCount) {
