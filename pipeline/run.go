@@ -14,6 +14,7 @@ import (
 
 	"github.com/headwater-data/headwater/connectors"
 	"github.com/headwater-data/headwater/internal/clock"
+	"github.com/headwater-data/headwater/internal/crash"
 	"github.com/headwater-data/headwater/internal/fault"
 	"github.com/headwater-data/headwater/internal/project"
 	"github.com/headwater-data/headwater/pipeline/ingest"
@@ -410,6 +411,7 @@ func (w *Works) drain(ctx context.Context, sources []*project.Source) []error {
 	if len(errs) > 0 {
 		return errs
 	}
+	crash.Point("loaded")
 	if _, err := awaitServer(ctx, s.opts.Logger, "the warehouse", func() (struct{}, error) { return struct{}{}, w.putTogether(ctx) }); err != nil {
 		errs = append(errs, err)
 	}

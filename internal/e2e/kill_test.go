@@ -198,6 +198,11 @@ func (p *project) check(t *testing.T) {
 	if !slices.Equal(open, e.quarantined) {
 		t.Errorf("%d rows in quarantine, want %d; first %v and %v", len(open), len(e.quarantined), first(open), first(e.quarantined))
 	}
+	const figures = "indicator, grain, period, region, value, from_below, figures, children_reporting, children, known_at"
+	if got := p.one(t, "SELECT concat(toString(count()), ' ', toString(sum(n = 2)), ' ', toString((SELECT count() FROM figure_mark))) FROM (SELECT "+figures+", count() AS n FROM ("+
+		"SELECT "+figures+" FROM figure_live UNION ALL SELECT "+figures+" FROM figure FINAL WHERE _deleted = 0) GROUP BY "+figures+")"); strings.Count(got, strings.Fields(got)[0]) < 2 || !strings.HasSuffix(got, " 0") || got == "0 0 0" {
+		t.Errorf("figures, those of them that are kept and live, marks: %s", got)
+	}
 	if got := p.one(t, "SELECT sum(held) FROM ledger FINAL"); got != "0" {
 		t.Errorf("%s rows are held", got)
 	}
@@ -246,11 +251,12 @@ func killAtEachPoint(t *testing.T, b broker, most int, want string) {
 		"inserted",            // in a table, the answer not yet acted on
 		"before-ledger",       // tables and quarantine done
 		"before-final-commit", // ledger done
+		"loaded",              // everything loaded, figures not put together
 	} {
 		for times := 1; times <= most; times++ {
 			t.Run(fmt.Sprintf("%s, time %d", point, times), func(t *testing.T) {
 				p := killProject(t, 30_000, b)
-				if point == "claimed" { // each run claims the partition once
+				if point == "claimed" || point == "loaded" { // each run passes there once
 					for range times {
 						p.killed(t, "HEADWATER_CRASH="+point)
 					}
