@@ -194,7 +194,6 @@ type records struct {
 	own      bool // columns are this value's to release, not the batch's
 	warnings []rowWarning
 	empty    []uint32 // unpivot: rows without a record
-	deleted  []bool   // records that are gone from the source; nil when none is
 }
 
 func (r *records) rowOf(i int) uint32 {
@@ -218,7 +217,7 @@ func (r *records) release() {
 // expand makes the records of the rows.
 func (b *batch) expand() *records {
 	if b.m.unpivot == nil {
-		return &records{b: b, n: b.n, columns: b.vectors, warnings: b.warnings, deleted: b.deleted}
+		return &records{b: b, n: b.n, columns: b.vectors, warnings: b.warnings}
 	}
 	return b.unpivot()
 }
@@ -243,7 +242,7 @@ func (r *records) judge() {
 		constant, verdict, decided := reader.constant(), false, false
 		for i := range r.n {
 			row := r.rowOf(i)
-			if b.skip != nil && b.skip[row] || r.deleted != nil && r.deleted[i] {
+			if b.skip != nil && b.skip[row] || b.deleted != nil && b.deleted[row] {
 				continue
 			}
 			if len(broken) > 0 && slices.ContainsFunc(rule.when.fields, func(f int) bool {
@@ -330,14 +329,10 @@ func (r *records) finish(out *Result, versions []uint64, early []Rejected) {
 			out.Version[k] = versions[row]
 		}
 	}
-	if r.deleted != nil {
+	if b.deleted != nil {
 		out.Deleted = make([]bool, n)
-		for k := range out.Deleted {
-			i := k
-			if keep != nil {
-				i = int(keep[k])
-			}
-			out.Deleted[k] = r.deleted[i]
+		for k, row := range out.Row {
+			out.Deleted[k] = b.deleted[row]
 		}
 		if !slices.Contains(out.Deleted, true) {
 			out.Deleted = nil
@@ -354,7 +349,7 @@ func (r *records) finish(out *Result, versions []uint64, early []Rejected) {
 		} else {
 			columns[f] = take(b.mem, arr, keep)
 		}
-		if r.deleted != nil && !b.m.schema.Fields[f].Nullable() && columns[f].NullN() > 0 {
+		if b.deleted != nil && !b.m.schema.Fields[f].Nullable() && columns[f].NullN() > 0 {
 			filled := withoutNulls(b.mem, columns[f])
 			columns[f].Release()
 			columns[f] = filled

@@ -549,51 +549,6 @@ func TestADeletedRowDeletesEveryRecordThatItMayHaveMade(t *testing.T) {
 	}
 }
 
-// What a row of a followed source says of a cell is that it has no value, or no value any more.
-func TestAnEmptyCellOfAFollowedRowDeletesItsRecord(t *testing.T) {
-	t.Parallel()
-	mem := checked(t)
-	fields, unpivot := `
-    region: 地区
-    period: { from: 月份, parse: month }
-    value: { parse: number }
-`, `
-  unpivot: { columns: { a: A, b: B } }
-`
-	m := mappingOf(t, mem, shapeOf(t, observation(fields, unpivot)))
-	rows := table(t, mem, "地区|月份|a|b", "330102|2021-03||2", "330105|2021-03|1|", "330106|2021-03||", "330108|2021-03||x")
-	r := apply(t, m, withColumn(t, mem, rows, "_deleted", boolColumn(mem, false, true, false, false)))
-	if got, want := lines(r.Records, "region", "indicator", "value"), []string{"330102|A|0", "330102|B|2", "330105|A|1", "330105|B|0", "330106|A|0", "330106|B|0"}; !slices.Equal(got, want) {
-		t.Errorf("got %q, want %q", got, want)
-	}
-	if want := []bool{true, false, true, true, true, true}; !slices.Equal(r.Deleted, want) {
-		t.Errorf("deleted: got %v, want %v", r.Deleted, want)
-	}
-	if len(r.Filtered) != 0 {
-		t.Errorf("filtered: %+v", r.Filtered)
-	}
-	// A replay has it as text, in the quarantined row.
-	if len(r.Quarantined) != 1 {
-		t.Fatalf("%d rows in quarantine", len(r.Quarantined))
-	}
-	if got, want := string(r.Quarantined[0].Columns), `{"地区":"330108","月份":"2021-03","a":"","b":"x","_deleted":"false"}`; got != want {
-		t.Errorf("quarantined %s, want %s", got, want)
-	}
-	r = apply(t, m, table(t, mem, "地区|月份|a|b|_deleted", "330108|2021-03||4|false", "330109|2021-03||5|"+null))
-	if got, want := lines(r.Records, "region", "indicator", "value"), []string{"330108|A|0", "330108|B|4", "330109|B|5"}; !slices.Equal(got, want) {
-		t.Errorf("replayed: got %q, want %q", got, want)
-	}
-	if want := []bool{true, false, false}; !slices.Equal(r.Deleted, want) {
-		t.Errorf("replayed, deleted: got %v, want %v", r.Deleted, want)
-	}
-	// With keep_null an empty cell is a value.
-	m = mappingOf(t, mem, shapeOf(t, observation(strings.Replace(fields, "parse: number", "parse: number, default: 0", 1), strings.Replace(unpivot, "columns:", "keep_null: true, columns:", 1))))
-	r = apply(t, m, withColumn(t, mem, table(t, mem, "地区|月份|a|b", "330102|2021-03||2"), "_deleted", boolColumn(mem, false)))
-	if got, want := lines(r.Records, "indicator", "value"), []string{"A|0", "B|2"}; !slices.Equal(got, want) || r.Deleted != nil {
-		t.Errorf("keep_null: got %q deleted %v, want %q", got, r.Deleted, want)
-	}
-}
-
 func TestVersions(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {

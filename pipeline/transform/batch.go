@@ -46,10 +46,9 @@ type batch struct {
 
 	readAt time.Time // when the rows were read; zero when nobody knows
 
-	skip     []bool             // filtered rows, whose breaks do not count; nil when there are none
-	deleted  []bool             // rows that are gone from the source; nil when there are none
-	follows  func(row int) bool // whether the row comes from a source whose changes are followed; nil when none does
-	rowOf    []uint32           // source row of each cell evaluated; nil means the cell's own index
+	skip     []bool   // filtered rows, whose breaks do not count; nil when there are none
+	deleted  []bool   // rows that are gone from the source; nil when there are none
+	rowOf    []uint32 // source row of each cell evaluated; nil means the cell's own index
 	breaks   []rowBreak
 	warnings []rowWarning
 	vectors  []vector         // by field

@@ -397,7 +397,7 @@ func dropRows(mem memory.Allocator, rec arrow.Record, drop []bool) arrow.Record 
 	return array.NewRecord(rec.Schema(), columns, rows)
 }
 
-// readDeleted finds the rows that are gone from the source, and which follow its changes row by row.
+// readDeleted finds the rows that are gone from the source.
 func (b *batch) readDeleted() {
 	set := func(i int) {
 		if b.deleted == nil {
@@ -407,14 +407,12 @@ func (b *batch) readDeleted() {
 	}
 	if column := columnOf(b.rec, connectors.ColumnDeleted); column != nil {
 		if flags, ok := column.(*array.Boolean); ok {
-			b.follows = func(int) bool { return true }
 			for i := range b.n {
 				if flags.IsValid(i) && flags.Value(i) {
 					set(i)
 				}
 			}
-		} else if cells, ok := newTexts(column); ok { // a replay's
-			b.follows = func(i int) bool { _, ok := cells.at(i); return ok }
+		} else if cells, ok := newTexts(column); ok {
 			for i := range b.n {
 				if text, ok := cells.at(i); ok {
 					if gone, ok := parseBool(text, true); ok && gone {
@@ -448,7 +446,6 @@ func (b *batch) rejected(masked arrow.Record) []Rejected {
 		return fieldOrder(x.field) - fieldOrder(y.field)
 	})
 	writer := newRowWriter(masked, b.m.kept)
-	writer.follows = b.m.unpivot != nil
 	var out []Rejected
 	for _, broken := range b.breaks {
 		if len(out) == 0 || out[len(out)-1].Row != broken.row {
@@ -474,12 +471,11 @@ func fieldOrder(field int) int {
 }
 
 // rowWriter writes rows as JSON: the columns in order, values as text in canonical form or null. Headwater's own columns are
-// left out but for what a replay needs: `_version`, and `_deleted` when it is true, or when follows says that it also counts
-// that a row has it. Columns that are not kept never leave the process, so they are not written either; nil keeps all.
+// left out but for what a replay needs: `_version`, and `_deleted` when it is true. Columns that are not kept never leave
+// the process, so they are not written either; nil keeps all.
 type rowWriter struct {
-	names   []string
-	cells   []texts
-	follows bool
+	names []string
+	cells []texts
 }
 
 func newRowWriter(rec arrow.Record, kept map[string]bool) *rowWriter {
@@ -514,7 +510,7 @@ func (w *rowWriter) row(i int) []byte {
 	b := []byte{'{'}
 	for c, name := range w.names {
 		text, ok := w.cells[c].at(i)
-		if name == connectors.ColumnDeleted && (!ok || string(text) == "false" && !w.follows) || name == connectors.ColumnVersion && !ok {
+		if name == connectors.ColumnDeleted && (!ok || string(text) == "false") || name == connectors.ColumnVersion && !ok {
 			continue
 		}
 		if len(b) > 1 {

@@ -36,8 +36,7 @@ func (u *unpivotPlan) always(field int) bool {
 }
 
 // unpivot makes the records of each row: one for each column with a value, in the order of the columns' names. A row that is
-// gone has a record for each column, so that whatever it brought before is gone too. Where rows follow their source's changes, so
-// has a cell that is empty: it may have had a value before.
+// gone has a record for each column, so that whatever it brought before is gone too.
 func (b *batch) unpivot() *records {
 	u := b.m.unpivot
 	cells := make([]arrow.Array, len(u.columns))
@@ -62,16 +61,11 @@ func (b *batch) unpivot() *records {
 			continue
 		}
 		before := len(r.row)
-		gone := b.deleted != nil && b.deleted[i]
-		follows := b.follows != nil && b.follows(i)
+		all := u.keepNull || b.deleted != nil && b.deleted[i]
 		for c, cell := range cells {
-			valid := cell.IsValid(i)
-			if valid || gone || follows || u.keepNull {
+			if all || cell.IsValid(i) {
 				r.row = append(r.row, uint32(i))
 				r.column = append(r.column, uint16(c))
-			}
-			if gone || follows && !valid && !u.keepNull {
-				r.delete(len(r.row) - 1)
 			}
 		}
 		if len(r.row) == before {
@@ -79,21 +73,12 @@ func (b *batch) unpivot() *records {
 		}
 	}
 	r.n = len(r.row)
-	if r.deleted != nil {
-		r.deleted = append(r.deleted, make([]bool, r.n-len(r.deleted))...)
-	}
 	r.columns = make([]vector, len(b.m.fields))
 	for f := range b.m.fields {
 		r.columns[f] = b.unpivotField(r, f, cells)
 	}
 	r.spreadWarnings(rowWarnings, cellWarnings)
 	return r
-}
-
-// delete says that record i is gone from the source.
-func (r *records) delete(i int) {
-	r.deleted = append(r.deleted, make([]bool, i+1-len(r.deleted))...)
-	r.deleted[i] = true
 }
 
 // unpivotField makes one field's column of the records.
