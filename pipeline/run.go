@@ -142,6 +142,10 @@ func (w *Works) putTogether(ctx context.Context) error {
 	if n > 0 {
 		w.session.opts.Logger.Debug("figures were put together", "periods", n, "took", time.Since(began).Round(time.Millisecond).String())
 	}
+	if errors.Is(err, warehouse.ErrTurnTaken) {
+		w.session.opts.Logger.Warn("another process puts figures together; what was loaded now shows in them when it, or the next run, has done so")
+		return nil
+	}
 	if err != nil {
 		return fmt.Errorf("what was loaded is there, but not in the figures yet: %w", err)
 	}
@@ -164,6 +168,7 @@ func (s *Session) startWriting(ctx context.Context, linger time.Duration, progre
 func (s *Session) newWorks(linger time.Duration, progress Progress) *Works {
 	t := &tally{counts: map[string]Counts{}, tell: progress}
 	w := &Works{session: s}
+	s.warehouse.As(s.instance)
 	w.Ingester = ingest.New(ingest.Config{
 		Client: s.client, Index: s.index, Group: ingestGroup(s.project), Topics: s.topics, Checkpoints: checkpoints{s.warehouse.Warehouse},
 		Allocator: s.opts.Allocator, Logger: s.opts.Logger, Writer: writerName(), Parallel: s.project.Limits.Readers,

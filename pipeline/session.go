@@ -56,6 +56,7 @@ type Session struct {
 	index     *ingest.Index
 	shaping   load.Shaping
 	topics    []string
+	instance  string // of the state folder
 }
 
 // Depot is a project's warehouse, with the embedded server behind it if there is one.
@@ -182,7 +183,7 @@ func (s *Session) openBroker(ctx context.Context) error {
 		return fault.Environment(fmt.Errorf("name this state folder: %w", err))
 	}
 	cfg := brokerConfig(settings, s.opts)
-	cfg.Instance = instance
+	cfg.Instance, s.instance = instance, instance
 	if settings.Embedded {
 		if s.broker, err = keep(ctx, s.project.State, embedded.Broker, embedded.Options{Progress: s.opts.Stage, Logger: s.opts.Logger}); err != nil {
 			return fmt.Errorf("start the embedded broker: %w", err)

@@ -65,10 +65,23 @@ const (
 	// marksAtOnce bounds what one pass of Refresh takes up.
 	marksAtOnce = 1000
 	// turnLapses is after how long without a sign of life a turn counts for nothing. It is longer than a statement may take.
-	turnLapses = 15 * time.Minute
+	turnLapses = 3 * time.Minute
 	// statementMost bounds one statement of a turn, on the server too.
-	statementMost = 10 * time.Minute
+	statementMost = 2 * time.Minute
+	// turnPatience is how long a turn is waited for.
+	turnPatience = 20 * time.Second
 )
+
+// ErrTurnTaken says that another process puts figures together. What was marked stays marked.
+var ErrTurnTaken = errors.New("another process puts figures together")
+
+// As says which instance this process is. Of an instance one process at a time puts figures together, so that the turn of an earlier one is
+// that of a dead one. Whoever is no instance (a command beside a service) says nothing.
+func (w *Warehouse) As(instance string) {
+	w.refreshing.Lock()
+	defer w.refreshing.Unlock()
+	w.instance = instance
+}
 
 // Refresh puts all marked figures together and returns how many periods of indicators that were. It returns when none is marked any
 // more, also when another process has done it. Figures stay readable meanwhile.
@@ -273,8 +286,8 @@ type turn struct {
 // takeTurn waits until nobody else has the turn, and takes it. Who wants it says so first and looks then: of two, at least one sees the
 // other, and gives way for a moment.
 func (w *Warehouse) takeTurn(ctx context.Context) (*turn, error) {
-	for {
-		t := &turn{w: w, holder: rand.Text()} // whoever has given way is another one when they come back
+	for began := time.Now(); ; {
+		t := &turn{w: w, holder: w.instance + "/" + rand.Text()} // whoever has given way is another one when they come back
 		others, err := t.others(ctx)
 		if err == nil && others == 0 {
 			if err = t.say(ctx, false); err == nil {
@@ -286,6 +299,9 @@ func (w *Warehouse) takeTurn(ctx context.Context) (*turn, error) {
 		}
 		if err != nil {
 			return nil, err
+		}
+		if time.Since(began) > turnPatience {
+			return nil, fault.Transient(fmt.Errorf("put figures together: %w", ErrTurnTaken))
 		}
 		wait, err := rand.Int(rand.Reader, big.NewInt(int64(400*time.Millisecond)))
 		if err != nil {
@@ -304,11 +320,11 @@ func (t *turn) say(ctx context.Context, ended bool) error {
 		clickhouse.Named("holder", t.holder), clickhouse.Named("ended", map[bool]uint8{true: 1}[ended]))
 }
 
-// others counts who else has the turn, or wants it.
+// others counts who else has the turn, or wants it. Earlier processes of this instance are dead.
 func (t *turn) others(ctx context.Context) (uint64, error) {
 	var n uint64
-	err := t.w.data.QueryRow(ctx, "SELECT count() FROM (SELECT holder FROM "+t.w.table("figure_turn")+" WHERE at > now64(3, 'UTC') - toIntervalSecond({lapses:UInt64}) AND holder != {holder:String} GROUP BY holder HAVING max(ended) = 0)",
-		clickhouse.Named("lapses", uint64(turnLapses/time.Second)), clickhouse.Named("holder", t.holder)).Scan(&n)
+	err := t.w.data.QueryRow(ctx, "SELECT count() FROM (SELECT holder FROM "+t.w.table("figure_turn")+" WHERE at > now64(3, 'UTC') - toIntervalSecond({lapses:UInt64}) AND holder != {holder:String} AND NOT ({instance:String} != '' AND startsWith(holder, concat({instance:String}, '/'))) GROUP BY holder HAVING max(ended) = 0)",
+		clickhouse.Named("instance", t.w.instance), clickhouse.Named("lapses", uint64(turnLapses/time.Second)), clickhouse.Named("holder", t.holder)).Scan(&n)
 	return n, t.w.wrap(err, "look whose turn it is")
 }
 

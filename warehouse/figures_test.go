@@ -171,8 +171,22 @@ func TestFiguresArePutTogetherByOneAtATime(t *testing.T) {
 	if _, err := b.Refresh(ctx); err == nil {
 		t.Error("a turn was taken that another has")
 	}
+	// But for an earlier process of the same instance.
+	b.raw("INSERT INTO $db.figure_turn (holder, ended) VALUES ('I/before', 0)")
+	b.raw("ALTER TABLE $db.figure_turn DELETE WHERE holder = 'killed' SETTINGS mutations_sync = 1")
+	ctx, stop = context.WithTimeout(b.ctx, 300*time.Millisecond)
+	defer stop()
+	if _, err := b.Refresh(ctx); err == nil {
+		t.Error("a turn was taken that another instance has")
+	}
+	b.As("I")
+	if n, err := b.Refresh(b.ctx); err != nil || n != 1 {
+		t.Errorf("after an earlier process of the instance: %d periods, %v", n, err)
+	}
+	b.As("")
+	b.load("later", observation{indicator: "I", region: "330203", period: day(2021, 7, 1), value: 1})
 	b.raw("TRUNCATE TABLE $db.figure_turn")
-	b.raw("INSERT INTO $db.figure_turn (holder, at, ended) SELECT 'killed', now64(3, 'UTC') - INTERVAL 16 MINUTE, 0")
+	b.raw("INSERT INTO $db.figure_turn (holder, at, ended) SELECT 'killed', now64(3, 'UTC') - INTERVAL 4 MINUTE, 0")
 	if n, err := b.Refresh(b.ctx); err != nil || n != 1 {
 		t.Errorf("after a turn that has lapsed: %d periods, %v", n, err)
 	}

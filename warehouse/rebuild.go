@@ -125,6 +125,8 @@ func (w *Warehouse) ExchangeShadow(ctx context.Context, schema *schemas.Schema) 
 		return exchange()
 	}
 	// Nobody puts figures together between the mark and the exchange, so that none is left as it was.
+	w.refreshing.Lock()
+	defer w.refreshing.Unlock()
 	turn, err := w.takeTurn(ctx)
 	if err != nil {
 		return err
