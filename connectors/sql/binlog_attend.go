@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
-	"time"
 
 	"github.com/headwater-data/headwater/connectors"
 )
@@ -74,13 +73,8 @@ func (s *binlogStream) attend(ctx context.Context) error {
 		}
 	}
 	events := log.feed()
-	look, watch := time.NewTicker(lookEvery), time.NewTicker(watchEvery)
-	defer look.Stop()
-	defer watch.Stop()
-	gather := time.NewTimer(0)
-	defer gather.Stop()
-	<-gather.C
-	gathering := false
+	r := newRhythm()
+	defer r.stop()
 	stored := s.at.When
 	for {
 		select {
@@ -91,21 +85,17 @@ func (s *binlogStream) attend(ctx context.Context) error {
 			if err := take(e); err != nil {
 				return err
 			}
-			if !gathering && s.gathered() {
-				gather.Reset(gatherRows)
-				gathering = true
-			}
-		case <-gather.C:
-			gathering = false
+			r.came(s.gathered())
+		case <-r.gather.C:
+			r.gathering = false
 			if s.gathered() {
 				s.bytes, stored = 0, s.at.When
 			}
 			if err := s.cutBehind(ctx); err != nil {
 				return err
 			}
-		case <-look.C:
-			if !s.s.hours.open(s.s.env.Now()) {
-				s.s.env.Logger.Info("reading stops here until it is the time of day for it again", "stream", s.shard.String(), "hours", s.s.limits.Hours)
+		case <-r.look.C:
+			if s.s.rests(s.shard) {
 				return s.cutBehind(ctx)
 			}
 			if s.within || s.skip > 0 || s.gathered() || !s.outdated(stored) {
@@ -115,7 +105,7 @@ func (s *binlogStream) attend(ctx context.Context) error {
 			if err := s.deliverPosition(ctx); err != nil {
 				return err
 			}
-		case <-watch.C:
+		case <-r.watch.C:
 			if err := s.lookAtLog(ctx); err != nil {
 				return err
 			}

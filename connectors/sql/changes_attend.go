@@ -42,16 +42,47 @@ func (s *Source) Follow(ctx context.Context, shard connectors.Stream, after conn
 	return yielded(err, func(yield func(connectors.Batch) bool) error { return s.follow(ctx, shard, o, after, &f, yield) })
 }
 
+// rhythm is when a follower does what it does besides taking what comes.
+type rhythm struct {
+	look, watch *time.Ticker // see lookEvery and watchEvery
+	gather      *time.Timer  // goes off when what was gathered is to be given
+	gathering   bool
+}
+
+func newRhythm() *rhythm {
+	r := &rhythm{look: time.NewTicker(lookEvery), watch: time.NewTicker(watchEvery), gather: time.NewTimer(gatherRows)}
+	r.gather.Stop() // nothing is gathered yet
+	return r
+}
+
+func (r *rhythm) stop() {
+	r.look.Stop()
+	r.watch.Stop()
+	r.gather.Stop()
+}
+
+// came begins to wait for more when the first of a batch has come.
+func (r *rhythm) came(gathered bool) {
+	if gathered && !r.gathering {
+		r.gather.Reset(gatherRows)
+		r.gathering = true
+	}
+}
+
+// rests reports whether it is not the time of day for reading any more.
+func (s *Source) rests(shard connectors.Stream) bool {
+	if s.hours.open(s.env.Now()) {
+		return false
+	}
+	s.env.Logger.Info("reading stops here until it is the time of day for it again", "stream", shard.String(), "hours", s.limits.Hours)
+	return true
+}
+
 // attend gives changes as they come, until the caller has enough or it is not the time of day for it any more.
 func (s *logStream) attend(ctx context.Context) error {
 	reached := s.at.LSN
-	look, watch := time.NewTicker(lookEvery), time.NewTicker(watchEvery)
-	defer look.Stop()
-	defer watch.Stop()
-	gather := time.NewTimer(0)
-	defer gather.Stop()
-	<-gather.C
-	gathering := false
+	r := newRhythm()
+	defer r.stop()
 	for {
 		select {
 		case piece, ok := <-s.wal.messages:
@@ -69,27 +100,23 @@ func (s *logStream) attend(ctx context.Context) error {
 					reached = max(reached, m.end)
 				}
 			}
-			if !gathering && s.gathered() {
-				gather.Reset(gatherRows)
-				gathering = true
-			}
-		case <-gather.C:
-			gathering = false
+			r.came(s.gathered())
+		case <-r.gather.C:
+			r.gathering = false
 			if err := s.cutBehind(ctx); err != nil {
 				return err
 			}
-		case <-look.C:
+		case <-r.look.C:
 			if err := s.stored(); err != nil {
 				return err
 			}
-			if !s.s.hours.open(s.s.env.Now()) {
-				s.s.env.Logger.Info("reading stops here until it is the time of day for it again", "stream", s.shard.String(), "hours", s.s.limits.Hours)
+			if s.s.rests(s.shard) {
 				return s.cutBehind(ctx)
 			}
 			if err := s.moveOn(ctx, reached); err != nil {
 				return err
 			}
-		case <-watch.C:
+		case <-r.watch.C:
 			if err := s.lookAtSlot(ctx); err != nil {
 				return err
 			}
