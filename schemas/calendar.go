@@ -46,19 +46,19 @@ var calendarHeader = []string{"day", "kind", "name", "document"}
 func ReadCalendar(r io.Reader, name string) ([]CalendarDay, problem.List) {
 	var days []CalendarDay
 	lines := map[time.Time]int{}
-	problems := readReference(r, name, calendarHeader, func(line int, fields []string) string {
+	problems := readReference(r, name, calendarHeader, func(line int, fields []string) (bad, fix string) {
 		day, err := time.Parse(time.DateOnly, fields[0])
 		switch {
 		case err != nil || day.Year() < 1949 || day.Year() > 2100:
-			return "day is none between 1949 and 2100, as 2024-02-18"
+			return "day is none between 1949 and 2100, as 2024-02-18", ""
 		case lines[day] > 0:
-			return fmt.Sprintf("%s stands in line %d already", fields[0], lines[day])
+			return fmt.Sprintf("%s stands in line %d already", fields[0], lines[day]), ""
 		case !slices.Contains([]string{DayWorkday, DayWeekend, DayHoliday}, fields[1]):
-			return "kind is neither workday nor weekend nor holiday"
+			return "kind is neither workday nor weekend nor holiday", ""
 		}
 		lines[day] = line
 		days = append(days, CalendarDay{Day: day, Kind: fields[1], Name: fields[2], Document: fields[3]})
-		return ""
+		return "", ""
 	})
 	if len(problems) > 0 {
 		return nil, problems

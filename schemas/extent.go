@@ -38,9 +38,8 @@ var extentHeader = []string{"code", "west", "south", "east", "north"}
 func ReadExtents(r io.Reader, name string) ([]Extent, problem.List) {
 	var extents []Extent
 	lines := map[string]int{}
-	problems := readReference(r, name, extentHeader, func(line int, fields []string) string {
+	problems := readReference(r, name, extentHeader, func(line int, fields []string) (bad, fix string) {
 		e := Extent{Code: fields[0]}
-		bad := ""
 		for i, to := range []*float64{&e.West, &e.South, &e.East, &e.North} {
 			var err error
 			if *to, err = strconv.ParseFloat(fields[i+1], 64); err != nil {
@@ -49,17 +48,17 @@ func ReadExtents(r io.Reader, name string) ([]Extent, problem.List) {
 		}
 		switch {
 		case !regionCode.MatchString(e.Code):
-			return "the code has not 6 digits"
+			return "the code has not 6 digits", ""
 		case lines[e.Code] > 0:
-			return fmt.Sprintf("%s stands in line %d already", e.Code, lines[e.Code])
+			return fmt.Sprintf("%s stands in line %d already", e.Code, lines[e.Code]), ""
 		case bad != "":
-			return bad
+			return bad, ""
 		case !(e.West >= -180 && e.West < e.East && e.East <= 180 && e.South >= -90 && e.South < e.North && e.North <= 90):
-			return "it is no box: west lies below east and south below north, within -180 to 180 and -90 to 90"
+			return "it is no box: west lies below east and south below north, within -180 to 180 and -90 to 90", ""
 		}
 		lines[e.Code] = line
 		extents = append(extents, e)
-		return ""
+		return "", ""
 	})
 	if len(problems) > 0 {
 		return nil, problems

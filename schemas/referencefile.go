@@ -14,8 +14,8 @@ import (
 )
 
 // readReference reads a list of reference data: CSV in UTF-8 with exactly these columns, and lines of comment that begin with #. Each
-// row is given with its line; what the function returns is what is wrong with it. The name is used in problems only.
-func readReference(r io.Reader, name string, header []string, each func(line int, fields []string) (bad string)) problem.List {
+// row is given with its line; what the function returns is what is wrong with it, and what to do. The name is used in problems only.
+func readReference(r io.Reader, name string, header []string, each func(line int, fields []string) (bad, fix string)) problem.List {
 	var problems problem.List
 	report := func(line int, message, fix string) {
 		problems = append(problems, problem.Problem{File: name, Line: line, Column: 1, Message: message, Fix: fix})
@@ -52,8 +52,8 @@ func readReference(r io.Reader, name string, header []string, each func(line int
 			break
 		}
 		line, _ := reader.FieldPos(0)
-		if bad := each(line, fields); bad != "" {
-			report(line, bad, "")
+		if bad, fix := each(line, fields); bad != "" {
+			report(line, bad, fix)
 		}
 	}
 	return problems

@@ -1,9 +1,7 @@
 package schemas
 
 import (
-	"bytes"
 	"cmp"
-	"encoding/csv"
 	"errors"
 	"fmt"
 	"io"
@@ -13,7 +11,6 @@ import (
 	"strconv"
 	"strings"
 	"time"
-	"unicode/utf8"
 
 	"github.com/headwater-data/headwater/internal/problem"
 )
@@ -35,29 +32,6 @@ var shareHeader = []string{"code", "on", "successor", "indicator", "share", "bas
 // that begin with #. on is the day of the division, or its year where the code was divided once in it. Of each division that is named
 // all successors must be there, with shares that add up to 1. With problems the result is nil. The name is used in problems only.
 func ReadShares(r io.Reader, name string, regions *Regions) ([]Share, problem.List) {
-	var problems problem.List
-	report := func(line int, message, fix string) {
-		problems = append(problems, problem.Problem{File: name, Line: line, Column: 1, Message: message, Fix: fix})
-	}
-	data, err := io.ReadAll(io.LimitReader(r, maxRegionBytes+1))
-	switch {
-	case err != nil:
-		report(1, "reading stopped: "+err.Error(), "")
-	case len(data) > maxRegionBytes:
-		report(1, fmt.Sprintf("the file is larger than %d MiB", maxRegionBytes>>20), "")
-	case !utf8.Valid(data):
-		report(1, "the file is not UTF-8", "save it as UTF-8")
-	}
-	if len(problems) > 0 {
-		return nil, problems
-	}
-	reader := csv.NewReader(bytes.NewReader(bytes.TrimPrefix(data, []byte("\xef\xbb\xbf"))))
-	reader.Comment = '#'
-	header, err := reader.Read()
-	if err != nil || !slices.Equal(header, shareHeader) {
-		report(1, "the header is not "+strings.Join(shareHeader, ","), "give these six columns in this order")
-		return nil, problems
-	}
 	type key struct {
 		code      string
 		on        time.Time
@@ -66,37 +40,27 @@ func ReadShares(r io.Reader, name string, regions *Regions) ([]Share, problem.Li
 	var shares []Share
 	lines := map[Share]int{} // by what a share is of
 	first := map[key]int{}   // line on which a division begins
-	for len(problems) < maxRegionProblems {
-		fields, err := reader.Read()
-		if errors.Is(err, io.EOF) {
-			break
-		}
-		if parse, ok := errors.AsType[*csv.ParseError](err); ok {
-			report(parse.Line, parse.Err.Error(), "")
-			if errors.Is(err, csv.ErrFieldCount) {
-				continue
-			}
-			break
-		}
-		line, _ := reader.FieldPos(0)
+	problems := readReference(r, name, shareHeader, func(line int, fields []string) (bad, fix string) {
 		s, fix, err := regions.share(fields)
 		if err != nil {
-			report(line, err.Error(), fix)
-			continue
+			return err.Error(), fix
 		}
 		of := Share{Code: s.Code, On: s.On, Successor: s.Successor, Indicator: s.Indicator}
 		if lines[of] > 0 {
-			report(line, fmt.Sprintf("the share of %s stands in line %d already", s.Successor, lines[of]), "")
-			continue
+			return fmt.Sprintf("the share of %s stands in line %d already", s.Successor, lines[of]), ""
 		}
 		lines[of] = line
 		if k := (key{s.Code, s.On, s.Indicator}); first[k] == 0 {
 			first[k] = line
 		}
 		shares = append(shares, s)
-	}
+		return "", ""
+	})
 	if len(problems) > 0 {
 		return nil, problems
+	}
+	report := func(line int, message, fix string) {
+		problems = append(problems, problem.Problem{File: name, Line: line, Column: 1, Message: message, Fix: fix})
 	}
 	for _, k := range slices.SortedFunc(maps.Keys(first), func(a, b key) int { return cmp.Compare(first[a], first[b]) }) {
 		sum, missing := 0.0, []string{}

@@ -16,7 +16,7 @@ func TestSharesOfDividedRegions(t *testing.T) {
 		"a year, a part that gets nothing, and others for one indicator": {head +
 			"330110,2021,330110,,1,census\n330110,2021,330113,,0,census\n330110,2021,330110,ROADS,0.3,survey\n330110,2021,330113,ROADS,0.7,survey\n", ""},
 		"a county whose code lives on, by the year": {head + "330327,2019,330327,,0.7,census\n330327,2019,330383,,0.3,census\n", ""},
-		"another table":                    {"a,b\n", "x.csv:1:1: the header is not code,on,successor,indicator,share,basis (give these six columns"},
+		"another table":                    {"a,b\n", "x.csv:1:1: the header is not code,on,successor,indicator,share,basis (give these 6 columns"},
 		"not UTF-8":                        {"\xff", "x.csv:1:1: the file is not UTF-8"},
 		"no share of one successor":        {head + "330104,2021-04-09,330102,,1,census\n", "x.csv:2:1: 330104 was divided on 2021-04-09, and the share of 330114 is not given"},
 		"shares of 0.98":                   {head + "330104,2021-04-09,330102,,0.58,c\n330104,2021-04-09,330114,,0.4,c\n", "x.csv:2:1: the shares of 330104 on 2021-04-09 add up to 0.98, not to 1"},

@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"maps"
 	"os"
@@ -269,40 +270,36 @@ func (l *loader) schemas() {
 	if regions := l.regions(); regions != nil {
 		set = set.WithRegions(regions)
 	}
-	l.p.set = set.WithExtents(l.extents(set.Regions())).WithShares(l.shares(set.Regions())).WithCalendar(l.calendar())
+	shares := func(r io.Reader, name string) ([]schemas.Share, problem.List) {
+		return schemas.ReadShares(r, name, set.Regions())
+	}
+	l.p.set = set.WithExtents(l.extents(set.Regions())).WithShares(ownList(l, ownShares, shares)).WithCalendar(ownList(l, ownCalendar, schemas.ReadCalendar))
 }
 
-// ownShares is where a project keeps how much of a divided region each of its successors took over.
-const ownShares = "reference/shares.csv"
+// The lists that a project may have in reference beside its regions, each beside what is built in.
+const (
+	ownShares   = "reference/shares.csv"   // how much of a divided region each of its successors took over
+	ownExtents  = "reference/extents.csv"  // boxes around regions
+	ownCalendar = "reference/calendar.csv" // workdays and holidays
+)
 
-// shares reads the project's shares, nil when it has none.
-func (l *loader) shares(regions *schemas.Regions) []schemas.Share {
-	if _, err := os.Stat(filepath.Join(l.p.Dir, filepath.FromSlash(ownShares))); errors.Is(err, fs.ErrNotExist) {
+// ownList reads one of these, nil when the project has none.
+func ownList[T any](l *loader, name string, read func(r io.Reader, name string) ([]T, problem.List)) []T {
+	if _, err := os.Stat(filepath.Join(l.p.Dir, filepath.FromSlash(name))); errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
-	data, ok := l.read(ownShares, maxRegionBytes)
+	data, ok := l.read(name, maxRegionBytes)
 	if !ok {
 		return nil
 	}
-	shares, problems := schemas.ReadShares(bytes.NewReader(data), ownShares, regions)
+	list, problems := read(bytes.NewReader(data), name)
 	l.problems = append(l.problems, problems...)
-	return shares
+	return list
 }
 
-// ownExtents is where a project keeps boxes around its regions, beside those of Zhejiang that are built in.
-const ownExtents = "reference/extents.csv"
-
-// extents reads the project's boxes, nil when it has none.
+// extents reads the project's boxes.
 func (l *loader) extents(regions *schemas.Regions) []schemas.Extent {
-	if _, err := os.Stat(filepath.Join(l.p.Dir, filepath.FromSlash(ownExtents))); errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	data, ok := l.read(ownExtents, maxRegionBytes)
-	if !ok {
-		return nil
-	}
-	extents, problems := schemas.ReadExtents(bytes.NewReader(data), ownExtents)
-	l.problems = append(l.problems, problems...)
+	extents := ownList(l, ownExtents, schemas.ReadExtents)
 	known := map[string]bool{}
 	for _, r := range regions.All() {
 		known[r.Code] = true
@@ -313,23 +310,6 @@ func (l *loader) extents(regions *schemas.Regions) []schemas.Extent {
 		}
 	}
 	return extents
-}
-
-// ownCalendar is where a project keeps workdays and holidays, beside those that are built in.
-const ownCalendar = "reference/calendar.csv"
-
-// calendar reads the project's days, nil when it has none.
-func (l *loader) calendar() []schemas.CalendarDay {
-	if _, err := os.Stat(filepath.Join(l.p.Dir, filepath.FromSlash(ownCalendar))); errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	data, ok := l.read(ownCalendar, maxRegionBytes)
-	if !ok {
-		return nil
-	}
-	days, problems := schemas.ReadCalendar(bytes.NewReader(data), ownCalendar)
-	l.problems = append(l.problems, problems...)
-	return days
 }
 
 // ownRegions is where a project keeps its list of regions.
