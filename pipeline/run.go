@@ -168,7 +168,7 @@ func (s *Session) startWriting(ctx context.Context, linger time.Duration, progre
 func (s *Session) newWorks(linger time.Duration, progress Progress) *Works {
 	t := &tally{counts: map[string]Counts{}, tell: progress}
 	w := &Works{session: s}
-	s.warehouse.As(s.instance)
+	s.warehouse.SetInstance(s.instance)
 	w.Ingester = ingest.New(ingest.Config{
 		Client: s.client, Index: s.index, Group: ingestGroup(s.project), Topics: s.topics, Checkpoints: checkpoints{s.warehouse.Warehouse},
 		Allocator: s.opts.Allocator, Logger: s.opts.Logger, Writer: writerName(), Parallel: s.project.Limits.Readers,

@@ -1,7 +1,6 @@
 package warehouse
 
 import (
-	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -75,9 +74,9 @@ const (
 // ErrTurnTaken says that another process puts figures together. What was marked stays marked.
 var ErrTurnTaken = errors.New("another process puts figures together")
 
-// As says which instance this process is. Of an instance one process at a time puts figures together, so that the turn of an earlier one is
-// that of a dead one. Whoever is no instance (a command beside a service) says nothing.
-func (w *Warehouse) As(instance string) {
+// SetInstance says which instance this process is. Of an instance one process at a time puts figures together, so that the turn of an
+// earlier one is that of a dead one. Whoever is no instance (a command beside a service) says nothing.
+func (w *Warehouse) SetInstance(instance string) {
 	w.refreshing.Lock()
 	defer w.refreshing.Unlock()
 	w.instance = instance
@@ -122,7 +121,7 @@ func (w *Warehouse) refreshSome(ctx context.Context) (periods int, more bool, er
 	if err != nil || len(batches) == 0 {
 		return 0, false, err
 	}
-	units, err := w.units(ctx, batches)
+	units, all, err := w.units(ctx, batches)
 	if err != nil {
 		return 0, false, err
 	}
@@ -130,7 +129,7 @@ func (w *Warehouse) refreshSome(ctx context.Context) (periods int, more bool, er
 	if err := w.data.QueryRow(ctx, "SELECT greatest(toUInt64(toUnixTimestamp64Micro(now64(6))), (SELECT max(_version) + 1 FROM "+w.table("figure")+"), (SELECT max(_version) + 1 FROM "+w.table("figure_report")+"))").Scan(&version); err != nil {
 		return 0, false, w.wrap(err, "choose the version of figures")
 	}
-	for _, condition := range chunks(units) {
+	for _, condition := range chunks(units, all) {
 		for _, kept := range keptFigures {
 			if err := turn.goOn(ctx); err != nil {
 				return 0, false, err
@@ -156,26 +155,25 @@ func (w *Warehouse) batches(ctx context.Context) ([]string, error) {
 	return batches, w.wrap(err, "read which figures are marked")
 }
 
-// units lists what the marks of the batches ask for, as far as there is anything to put together or to take away.
-func (w *Warehouse) units(ctx context.Context, batches []string) ([]unit, error) {
+// units lists what the marks of the batches ask for. all is how many observations their indicators have, marked or not.
+func (w *Warehouse) units(ctx context.Context, batches []string) (units []unit, all uint64, err error) {
 	named := clickhouse.Named("batches", batches)
 	marks := "(SELECT indicator, grain, period FROM " + w.table("figure_mark") + " WHERE batch IN {batches:Array(String)})"
-	var all bool
-	if err := w.data.QueryRow(ctx, "SELECT countIf(indicator = '') > 0 FROM "+marks, named).Scan(&all); err != nil {
-		return nil, w.wrap(err, "read which figures are marked")
+	var everything bool
+	if err := w.data.QueryRow(ctx, "SELECT countIf(indicator = '') > 0 FROM "+marks, named).Scan(&everything); err != nil {
+		return nil, 0, w.wrap(err, "read which figures are marked")
 	}
 	of := func(table, condition string) string {
 		return "SELECT toString(indicator) AS indicator, toString(grain) AS grain, toInt64(toYear(period)) AS year, toUnixTimestamp64Milli(period) AS at FROM " + table + " WHERE " + condition
 	}
 	// What is put together may be new, or gone.
 	from := of(marks, "indicator != ''")
-	if all {
+	if everything {
 		from = of(w.table("observation"), "1") + " UNION ALL " + of(w.table("figure"), "1")
 	}
-	var units []unit
 	if err := w.data.Select(ctx, &units, "SELECT indicator, grain, year, min(at) AS first, max(at) AS last, uniq(at) AS periods, toUInt64(0) AS rows FROM ("+from+
 		") GROUP BY indicator, grain, year ORDER BY grain, year, indicator", named); err != nil {
-		return nil, w.wrap(err, "read which figures are marked")
+		return nil, 0, w.wrap(err, "read which figures are marked")
 	}
 	indicators := make([]string, len(units))
 	for i, u := range units {
@@ -185,7 +183,7 @@ func (w *Warehouse) units(ctx context.Context, batches []string) ([]unit, error)
 	var counts []unit
 	if err := w.data.Select(ctx, &counts, "SELECT toString(indicator) AS indicator, toString(grain) AS grain, toInt64(toYear(period)) AS year, count() AS rows FROM "+w.table("observation")+
 		" WHERE indicator IN {indicators:Array(String)} GROUP BY indicator, grain, year", clickhouse.Named("indicators", slices.Compact(indicators))); err != nil {
-		return nil, w.wrap(err, "count observations")
+		return nil, 0, w.wrap(err, "count observations")
 	}
 	type place struct {
 		indicator, grain string
@@ -193,63 +191,67 @@ func (w *Warehouse) units(ctx context.Context, batches []string) ([]unit, error)
 	}
 	rows := map[place]uint64{}
 	for _, c := range counts {
+		all += c.Rows
 		rows[place{c.Indicator, c.Grain, c.Year}] = c.Rows
 	}
 	for i, u := range units {
 		units[i].Rows = rows[place{u.Indicator, u.Grain, u.Year}]
 	}
-	return units, nil
+	return units, all, nil
 }
 
 // chunks are conditions that together hold for all units, each for about chunkRows observations at most. Few observations are put
 // together whole: a statement takes a while to plan.
-func chunks(units []unit) []string {
+func chunks(units []unit, all uint64) []string {
 	if len(units) == 0 {
 		return nil
 	}
-	total := uint64(0)
-	var indicators []string
-	for _, u := range units {
-		total += u.Rows
-		indicators = append(indicators, u.Indicator)
-	}
-	slices.Sort(indicators)
-	indicators = slices.Compact(indicators)
-	if total <= chunkRows/4 && len(indicators) <= 1000 {
-		return []string{"indicator IN (" + quoteTexts(indicators) + ") AND grain IN (" + quoteTexts(grains(units)) + ") AND " + between(units)}
+	if all <= chunkRows/4 && len(units) <= 1000 {
+		return []string{condition(units)}
 	}
 	var out []string
 	for len(units) > 0 {
+		if units[0].Rows > chunkRows {
+			out = append(out, pieces(units[0])...)
+			units = units[1:]
+			continue
+		}
 		n, rows := 1, units[0].Rows
 		for n < len(units) && n < 1000 && units[n].Grain == units[0].Grain && units[n].Year == units[0].Year && rows+units[n].Rows <= chunkRows {
 			rows += units[n].Rows
 			n++
 		}
-		some := units[:n]
+		out = append(out, condition(units[:n]))
 		units = units[n:]
-		names := make([]string, n)
-		for i, u := range some {
-			names[i] = u.Indicator
-		}
-		out = append(out, "indicator IN ("+quoteTexts(names)+") AND grain = "+quoteText(some[0].Grain)+" AND "+between(some))
 	}
 	return out
 }
 
-func grains(units []unit) []string {
+// pieces cuts a large unit by time: what stands in one period goes together, periods need not.
+func pieces(u unit) []string {
 	var out []string
-	for _, u := range units {
-		if !slices.Contains(out, u.Grain) {
-			out = append(out, u.Grain)
-		}
+	n := int64(u.Rows/chunkRows) + 1
+	step := (u.Last-u.First)/n + 1
+	for first := u.First; first <= u.Last; first += step {
+		piece := u
+		piece.First, piece.Last = first, min(first+step-1, u.Last)
+		out = append(out, condition([]unit{piece}))
 	}
 	return out
 }
 
-func between(units []unit) string {
-	first := slices.MinFunc(units, func(a, b unit) int { return cmp.Compare(a.First, b.First) }).First
-	last := slices.MaxFunc(units, func(a, b unit) int { return cmp.Compare(a.Last, b.Last) }).Last
-	return fmt.Sprintf("period >= fromUnixTimestamp64Milli(%d, 'Asia/Shanghai') AND period <= fromUnixTimestamp64Milli(%d, 'Asia/Shanghai')", first, last)
+// condition holds for the units, and for no other indicators and grains.
+func condition(units []unit) string {
+	var indicators, grains []string
+	first, last := units[0].First, units[0].Last
+	for _, u := range units {
+		indicators, grains = append(indicators, u.Indicator), append(grains, u.Grain)
+		first, last = min(first, u.First), max(last, u.Last)
+	}
+	slices.Sort(indicators)
+	slices.Sort(grains)
+	return fmt.Sprintf("indicator IN (%s) AND grain IN (%s) AND period >= fromUnixTimestamp64Milli(%d, 'Asia/Shanghai') AND period <= fromUnixTimestamp64Milli(%d, 'Asia/Shanghai')",
+		quoteTexts(slices.Compact(indicators)), quoteTexts(slices.Compact(grains)), first, last)
 }
 
 func quoteTexts(texts []string) string {
@@ -260,14 +262,21 @@ func quoteTexts(texts []string) string {
 	return strings.Join(quoted, ", ")
 }
 
-// keptFigures are the tables that keep what a view says.
-var keptFigures = []struct{ table, view, columns string }{
+// keptFigure is a table that keeps what a view says.
+type keptFigure struct{ table, view, columns string }
+
+var keptFigures = []keptFigure{
 	{"figure", "figure_live", "indicator, grain, period, region, last_day, as_of, year, aggregation, value, numerator, denominator, from_below, reported, figures, children_reporting, children, ranks, known_at, region_name, level, parent"},
 	{"figure_report", "report_live", "indicator, grain, period, region, feed, last_day, value, source, direct_below"},
 }
 
+// makesFigures reports whether a view is what kept figures are put together by.
+func makesFigures(view string) bool {
+	return view == "observation_cell" || slices.ContainsFunc(keptFigures, func(k keptFigure) bool { return k.view == view })
+}
+
 // keep brings a table up to what its view says where the condition holds. It may be repeated.
-func (w *Warehouse) keep(ctx context.Context, kept struct{ table, view, columns string }, condition string, version uint64) error {
+func (w *Warehouse) keep(ctx context.Context, kept keptFigure, condition string, version uint64) error {
 	ctx = clickhouse.Context(ctx, clickhouse.WithSettings(clickhouse.Settings{"max_execution_time": int(statementMost / time.Second)}))
 	table := w.table(kept.table)
 	if err := w.exec(ctx, "put figures together", fmt.Sprintf("INSERT INTO %s (%s, _version, _deleted) SELECT %s, %d, 0 FROM %s WHERE %s", table, kept.columns, kept.columns, version, w.table(kept.view), condition)); err != nil {

@@ -179,11 +179,11 @@ func TestFiguresArePutTogetherByOneAtATime(t *testing.T) {
 	if _, err := b.Refresh(ctx); err == nil {
 		t.Error("a turn was taken that another instance has")
 	}
-	b.As("I")
+	b.SetInstance("I")
 	if n, err := b.Refresh(b.ctx); err != nil || n != 1 {
 		t.Errorf("after an earlier process of the instance: %d periods, %v", n, err)
 	}
-	b.As("")
+	b.SetInstance("")
 	b.load("later", observation{indicator: "I", region: "330203", period: day(2021, 7, 1), value: 1})
 	b.raw("TRUNCATE TABLE $db.figure_turn")
 	b.raw("INSERT INTO $db.figure_turn (holder, at, ended) SELECT 'killed', now64(3, 'UTC') - INTERVAL 4 MINUTE, 0")

@@ -204,7 +204,7 @@ func (w *Warehouse) migrateOnce(ctx context.Context, set *schemas.Set) ([]Change
 				return changes, err
 			}
 		}
-		if p.change != nil && slices.Contains([]string{"view observation_cell", "view figure_live", "view report_live"}, p.step.Step) {
+		if view, ok := strings.CutPrefix(p.step.Step, "view "); ok && p.change != nil && makesFigures(view) {
 			if err := w.markAll(ctx, p.step.Step); err != nil {
 				return changes, err
 			}

@@ -91,7 +91,7 @@ func (w *Warehouse) Sync(ctx context.Context, set *schemas.Set, indicators []sch
 		regions = set.Regions().All()
 	}
 	if err := syncTable(ctx, w, steps, content[regionRow]{
-		table: "region", columns: ownSchema("region").Arrow().Fields(), keyColumns: "code, valid_from", rows: regionRows(set.Regions()),
+		table: "region", figures: true, columns: ownSchema("region").Arrow().Fields(), keyColumns: "code, valid_from", rows: regionRows(set.Regions()),
 		key:     func(r regionRow) string { return r.Code + "/" + r.ValidFrom.Format(time.DateOnly) },
 		gone:    func(r *regionRow) { r.Deleted = true },
 		deleted: func(r regionRow) bool { return r.Deleted },
@@ -124,7 +124,7 @@ func (w *Warehouse) Sync(ctx context.Context, set *schemas.Set, indicators []sch
 		return err
 	}
 	if err := syncTable(ctx, w, steps, content[pathRow]{
-		table: "region_path", columns: pathColumns, keyColumns: "code, since", rows: pathRows(regions),
+		table: "region_path", figures: true, columns: pathColumns, keyColumns: "code, since", rows: pathRows(regions),
 		key:     func(r pathRow) string { return r.Code + "/" + r.Since.Format(time.DateOnly) },
 		gone:    func(r *pathRow) { r.Deleted = true },
 		deleted: func(r pathRow) bool { return r.Deleted },
@@ -158,7 +158,7 @@ func (w *Warehouse) Sync(ctx context.Context, set *schemas.Set, indicators []sch
 		return err
 	}
 	if err := syncTable(ctx, w, steps, content[indicatorRow]{
-		table: "indicator", columns: ownSchema("indicator").Arrow().Fields(), keyColumns: "code", rows: indicatorRows(indicators),
+		table: "indicator", figures: true, columns: ownSchema("indicator").Arrow().Fields(), keyColumns: "code", rows: indicatorRows(indicators),
 		key:     func(r indicatorRow) string { return r.Code },
 		gone:    func(r *indicatorRow) { r.Deleted = true },
 		deleted: func(r indicatorRow) bool { return r.Deleted },
@@ -186,6 +186,7 @@ type content[T any] struct {
 	key     func(T) string
 	gone    func(*T)
 	deleted func(T) bool
+	figures bool // figures are made of it too
 }
 
 func syncTable[T any](ctx context.Context, w *Warehouse, steps map[string]applied, c content[T]) error {
@@ -237,7 +238,7 @@ func syncTable[T any](ctx context.Context, w *Warehouse, steps map[string]applie
 	if err := insertRows(ctx, w, c.table, c.columns, token, block, func(T) uint64 { return version }, c.deleted); err != nil {
 		return err
 	}
-	if slices.Contains([]string{"region", "region_path", "indicator"}, c.table) { // figures are made of these too
+	if c.figures {
 		if err := w.markAll(ctx, c.table); err != nil {
 			return err
 		}

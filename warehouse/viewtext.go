@@ -3,6 +3,7 @@ package warehouse
 import (
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 )
 
@@ -26,7 +27,7 @@ var datedViews = map[string]dated{
 }
 
 // knownThen keeps what had been read by the end of the day. What came later, a deletion too, was not known.
-const knownThen = "WHERE _extracted_at < toDateTime64(addDays({day:Date}, 1), 6, 'Asia/Shanghai')"
+const knownThen = "WHERE _extracted_at < toDateTime64(addDays({day:Date32}, 1), 6, 'Asia/Shanghai')"
 
 // reportedRead finds where a text reads what was reported, from the tables, from what is kept of them or from views of these.
 var reportedRead = regexp.MustCompile(`(?:FROM|JOIN)\s+(?:observation|target|figure)(?:_\w+)?\b`)
@@ -51,8 +52,8 @@ func viewText(name string) (string, error) {
 			return "", err
 		}
 		from, in := "FROM "+read, "FROM ("+inner+")"
-		if read == "figure_live" { // which is kept
-			from, in = "FROM figure FINAL WHERE _deleted = 0", in+" WHERE 1"
+		if i := slices.IndexFunc(keptFigures, func(k keptFigure) bool { return k.view == read }); i >= 0 {
+			from, in = "FROM "+keptFigures[i].table+" FINAL WHERE _deleted = 0", in+" WHERE 1"
 		}
 		if body, err = replaceAll(name, body, from, in); err != nil {
 			return "", err

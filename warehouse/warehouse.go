@@ -66,7 +66,7 @@ type Warehouse struct {
 	migrating  sync.Mutex    // one Migrate or Sync at a time in this process
 
 	refreshing sync.Mutex // one Refresh at a time in this process
-	instance   string     // see As
+	instance   string     // see SetInstance
 
 	ledgerMutex  sync.Mutex
 	ledgerNewest map[logPartition]uint64 // version of the newest line that is known of a partition
